@@ -1,0 +1,112 @@
+/*
+ * base.h - system headers, attributes, atomics, and the constants of the
+ * layout. Everything else may rely on what is asserted here.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define VERSION "0.1.0"
+
+/*
+ * LOGGER and TRACE_ON: 0 leaves the code out, 1 puts it in and switches it
+ * on, undefined puts it in and leaves it to ALLOC_LOG and ALLOC_TRACE.
+ */
+#ifndef LOGGER
+#define LOG_CODE 1
+#define LOG_ON 0
+#else
+#define LOG_CODE LOGGER
+#define LOG_ON LOGGER
+#endif
+#ifndef TRACE_ON
+#define TRACE_CODE 1
+#define TRACE_START 0
+#else
+#define TRACE_CODE TRACE_ON
+#define TRACE_START TRACE_ON
+#endif
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Without -O gcc inlines only this, so all of a fast path must have it. */
+#define INLINE static inline __attribute__((always_inline))
+/* Keeps a rare path out of its caller's registers and cache lines. */
+#define SLOW static __attribute__((noinline, cold))
+#define NOINLINE static __attribute__((noinline))
+#define PUBLIC __attribute__((visibility("default")))
+#define ALIAS(name) __attribute__((alias(#name), visibility("default")))
+#define CALLER __builtin_return_address(0)
+
+/* Every shared word goes through these; a field's comment says its order. */
+#define load_relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define store_relaxed(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define exchange(p, v) __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
+#define cas(p, old, v)                                                         \
+	__atomic_compare_exchange_n(p, old, v, false, __ATOMIC_ACQ_REL,        \
+				    __ATOMIC_RELAXED)
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+/*
+ * Address space: a chunk is what the OS gives at once, a unit is what a slab
+ * is made of and what the page map describes.
+ */
+#define UNIT_SHIFT 16
+#define UNIT ((size_t)1 << UNIT_SHIFT)
+#define CHUNK_SHIFT 22
+#define CHUNK ((size_t)1 << CHUNK_SHIFT)
+#define CHUNK_UNITS (CHUNK / UNIT)
+
+/* Sizes: slabs to SLAB_MAX, runs of whole units to RUN_MAX, else mappings. */
+#define GRAIN 16
+#define LINEAR_MAX 1024 /* one class each GRAIN bytes up to here */
+#define LINEAR_SHIFT 10
+#define STEP_SHIFT 3 /* then 8 classes a doubling: 12.5 % waste at most */
+#define SLAB_MAX (64 * KIB)
+#define RUN_MAX (128 * KIB)
+#define LINEAR_CLASSES (LINEAR_MAX / GRAIN)
+/* Slabs of a heap that carved so much are populated ahead, 2^n pages at once. */
+#define POPULATE_MIN (4 * MIB)
+#define POPULATE_LOG2_MAX 4
+
+#define CLASSES (LINEAR_CLASSES + ((16 - LINEAR_SHIFT) << STEP_SHIFT) + 1)
+
+/* What lies in front of the user's memory in a mapping of its own. */
+#define HEADER 64
+
+_Static_assert(CHUNK_UNITS == 64, "a chunk's units are the bits of a word");
+_Static_assert(SLAB_MAX == (size_t)1 << 16, "the last class is 64 KiB");
+_Static_assert(CLASSES << 4 <= 0x1000, "a class fits its bits of a tag");
+_Static_assert(sizeof(void *) == 8, "64-bit only");
+
+INLINE size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+INLINE bool power_of_two(size_t n)
+{
+	return n && !(n & (n - 1));
+}

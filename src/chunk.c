@@ -1,0 +1,482 @@
+/*
+ * chunk.c - chunks of 4 MiB, cut into 64 units of 64 KiB.
+ *
+ * A freed unit keeps its contents and goes into the cache; it serves any
+ * class, run or thread, the newest first. What falls out of the cache is
+ * purged, or, when all of a chunk is free, unmapped. This file also does the
+ * accounts of all OS memory and so decides what falls out.
+ *
+ * Invariant, under os.lock: a unit is in use, or free and clean, or free,
+ * dirty and in the cache, or on its way to the kernel (in no set at all).
+ * No system call is made under the lock.
+ */
+static struct {
+	struct lock lock;
+	struct chunk *avail, *avail_last; /* with free units */
+	struct chunk *all;
+	size_t chunks;
+	size_t free_chunks; /* without any unit in use */
+	size_t used;        /* bytes of units in use */
+	size_t mapped;      /* bytes of mappings in use */
+	size_t mappings;    /* their number */
+	size_t peak;        /* most bytes ever held, cache included */
+	struct cache units, maps;
+	uint64_t stamp;
+	char *meta, *meta_end; /* room for heaps */
+} os;
+
+#define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
+#define SEARCH_MAX 128           /* chunks looked at for a run */
+#define GROWTH (1 * MIB)         /* what counts as growing */
+#define META_SIZE (64 * KIB)
+
+INLINE struct chunk *chunk_of(const void *p)
+{
+	return (struct chunk *)((uintptr_t)p & ~(CHUNK - 1));
+}
+
+INLINE unsigned unit_index(const void *p)
+{
+	return ((uintptr_t)p >> UNIT_SHIFT) & (CHUNK_UNITS - 1);
+}
+
+INLINE struct slab *unit_of(const void *p)
+{
+	return &chunk_of(p)->unit[unit_index(p) - 1];
+}
+
+/* The memory that a descriptor describes. */
+INLINE char *unit_start(const struct slab *s)
+{
+	struct chunk *c = chunk_of(s);
+
+	return (char *)c + (size_t)(s - c->unit + 1) * UNIT;
+}
+
+static struct slab *unit_of_span(struct span *s)
+{
+	return (struct slab *)s;
+}
+
+static uint64_t units_mask(unsigned first, unsigned n)
+{
+	return (((uint64_t)1 << n) - 1) << first;
+}
+
+/* The first of `n` neighbouring set bits, or 0. */
+static unsigned units_find(uint64_t set, unsigned n)
+{
+	unsigned left = n - 1, step = 1;
+
+	while (left && set) {
+		unsigned k = step < left ? step : left;
+
+		set &= set >> k;
+		left -= k;
+		step *= 2;
+	}
+	return set ? (unsigned)__builtin_ctzll(set) : 0;
+}
+
+/* -- lists of chunks, under the lock */
+
+static void avail_add(struct chunk *c, bool last)
+{
+	c->listed = true;
+	c->next = last ? NULL : os.avail;
+	c->prev = last ? os.avail_last : NULL;
+	*(c->prev ? &c->prev->next : &os.avail) = c;
+	*(c->next ? &c->next->prev : &os.avail_last) = c;
+}
+
+static void avail_remove(struct chunk *c)
+{
+	c->listed = false;
+	*(c->prev ? &c->prev->next : &os.avail) = c->next;
+	*(c->next ? &c->next->prev : &os.avail_last) = c->prev;
+}
+
+static void all_add(struct chunk *c)
+{
+	c->all_next = os.all;
+	if (os.all)
+		os.all->all_prev = c;
+	os.all = c;
+	os.chunks++;
+}
+
+static void all_remove(struct chunk *c)
+{
+	*(c->all_prev ? &c->all_prev->all_next : &os.all) = c->all_next;
+	if (c->all_next)
+		c->all_next->all_prev = c->all_prev;
+	os.chunks--;
+}
+
+/* -- accounts */
+
+static size_t held_bytes(void)
+{
+	return os.used + os.mapped + os.units.bytes + os.maps.bytes;
+}
+
+static void note_peak(void)
+{
+	if (held_bytes() > os.peak)
+		os.peak = held_bytes();
+}
+
+static size_t at_least(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
+/* The list whose oldest entry has to go, or NULL when all is in bounds. */
+static struct cache *over_bound(void)
+{
+	bool maps = os.maps.oldest &&
+		    (!os.units.oldest ||
+		     os.maps.oldest->stamp < os.units.oldest->stamp);
+
+	if (os.units.count + os.maps.count > OPT(thresh))
+		return maps ? &os.maps : &os.units;
+	if (os.units.bytes > at_least(CACHE_FLOOR, os.used / 4))
+		return &os.units;
+	if (os.maps.bytes > at_least(CACHE_FLOOR, (os.used + os.mapped) / 2))
+		return &os.maps;
+	return NULL;
+}
+
+/* -- giving back */
+
+#define VICTIMS 16
+
+/* Memory on its way to the kernel. */
+struct victim {
+	char *start;
+	size_t len;
+	struct span *span; /* of a whole mapping; units are only purged */
+	bool unit;
+	bool done;
+};
+
+/* The oldest unit, and those behind it that are the next oldest. */
+static void victim_units(struct victim *v, size_t want)
+{
+	struct slab *u = unit_of_span(os.units.oldest);
+	struct chunk *c = chunk_of(u);
+
+	v->unit = true;
+	v->start = unit_start(u);
+	v->len = 0;
+	if (c->free == UNITS_ALL && !c->permanent)
+		os.free_chunks--;
+	do {
+		v->len += UNIT;
+		cache_remove(&os.units, &u->span);
+		c->free &= ~units_mask((unsigned)(u - c->unit) + 1, 1);
+		u++;
+	} while (os.units.oldest == &u->span && chunk_of(u) == c &&
+		 (over_bound() == &os.units || v->len < want));
+	if (!c->free && c->listed)
+		avail_remove(c);
+}
+
+/* The oldest mapping, or as much of its end as is wanted. */
+static void victim_mapping(struct victim *v, size_t want)
+{
+	struct span *s = os.maps.oldest;
+	struct mapping *m = (struct mapping *)s;
+
+	v->unit = false;
+	v->span = NULL;
+	if (!over_bound() && s->len >= want + GROWTH) {
+		want = round_up(want, page_size);
+		s->len -= want;
+		os.maps.bytes -= want;
+		m->guard = false;
+		v->start = m->base + s->len;
+		v->len = want;
+		return;
+	}
+	v->span = s;
+	v->start = m->base;
+	v->len = s->len;
+	cache_remove(&os.maps, s);
+}
+
+static void victim_release(struct victim *v)
+{
+	if (v->unit) {
+		EVENT("purge", v->start, v->len);
+		v->done = os_purge(v->start, v->len);
+		return;
+	}
+	EVENT("unmap", v->start, v->len);
+	v->done = os_unmap(v->start, v->len);
+	if (!v->done) /* too many mappings to split one: empty it at least */
+		os_purge(v->start + page_size, v->len - page_size);
+}
+
+/* Purged units are clean again; what the kernel refused stays cached. */
+static void victim_return(const struct victim *v)
+{
+	struct chunk *c = chunk_of(v->start);
+	unsigned n = (unsigned)(v->len / UNIT), first = unit_index(v->start);
+
+	if (!v->unit) {
+		if (!v->done && v->span)
+			cache_push(&os.maps, v->span, ++os.stamp);
+		return;
+	}
+	c->free |= units_mask(first, n);
+	if (v->done)
+		c->dirty &= ~units_mask(first, n);
+	else
+		for (unsigned i = first; i < first + n; i++)
+			cache_push(&os.units, &c->unit[i - 1].span, ++os.stamp);
+	if (!c->listed)
+		avail_add(c, true);
+	if (c->free == UNITS_ALL && !c->permanent)
+		os.free_chunks++;
+}
+
+/* Choose what goes next, mappings before units; false: nothing. */
+static bool victim_choose(struct victim *v, size_t want)
+{
+	struct cache *from = over_bound();
+
+	if (!from && want)
+		from = os.maps.count ? &os.maps : &os.units;
+	if (!from || !from->count)
+		return false;
+	if (from == &os.units)
+		victim_units(v, want);
+	else
+		victim_mapping(v, want);
+	return true;
+}
+
+/* Give back what is over the bounds, then `want` bytes of the rest. */
+static size_t cache_settle(size_t want)
+{
+	struct victim v[VICTIMS];
+	size_t gone = 0;
+	unsigned n;
+	bool ok = true;
+
+	do {
+		lock_take(&os.lock);
+		for (n = 0; n < VICTIMS; gone += v[n++].len)
+			if (!victim_choose(&v[n], want > gone ? want - gone : 0))
+				break;
+		lock_drop(&os.lock);
+		for (unsigned i = 0; i < n; i++)
+			victim_release(&v[i]);
+		lock_take(&os.lock);
+		for (unsigned i = 0; i < n; i++) {
+			victim_return(&v[i]);
+			ok &= v[i].done;
+		}
+		lock_drop(&os.lock);
+	} while (n == VICTIMS && ok);
+	return gone;
+}
+
+/*
+ * Before fresh memory is touched that takes us above the highest point so
+ * far, as much idle memory goes: the peak stays that of the program.
+ */
+static void make_way(size_t len)
+{
+	bool grow;
+
+	lock_take(&os.lock);
+	grow = held_bytes() + len > os.peak &&
+	       os.maps.bytes + os.units.bytes >= 4 * UNIT;
+	lock_drop(&os.lock);
+	if (grow)
+		cache_settle(len);
+}
+
+/* -- units */
+
+/* Take `n` units from bit `first` on; true when none held anything. */
+static bool units_claim(struct chunk *c, unsigned first, unsigned n)
+{
+	uint64_t mask = units_mask(first, n), old = c->dirty & mask;
+
+	if (c->free == UNITS_ALL && !c->permanent)
+		os.free_chunks--;
+	for (uint64_t set = old; set; set &= set - 1)
+		cache_remove(&os.units,
+			     &c->unit[__builtin_ctzll(set) - 1].span);
+	c->free &= ~mask;
+	c->dirty |= mask;
+	os.used += n * UNIT;
+	if (!c->free)
+		avail_remove(c);
+	note_peak();
+	return !old;
+}
+
+/* Where `n` neighbouring free units are; dirty ones only, if so asked. */
+static struct chunk *units_search(unsigned n, bool dirty, unsigned *first)
+{
+	unsigned left = SEARCH_MAX;
+
+	if (dirty && os.units.bytes < n * UNIT)
+		return NULL;
+	if (dirty && n == 1) {
+		struct slab *u = unit_of_span(os.units.newest);
+
+		*first = unit_index(unit_start(u));
+		return chunk_of(u);
+	}
+	for (struct chunk *c = os.avail; c && left--; c = c->next) {
+		*first = units_find(dirty ? c->free & c->dirty : c->free, n);
+		if (*first)
+			return c;
+	}
+	return NULL;
+}
+
+static struct slab *units_take(unsigned n, bool dirty)
+{
+	struct slab *s = NULL;
+	unsigned first;
+	struct chunk *c;
+	bool reused;
+
+	lock_take(&os.lock);
+	c = units_search(n, dirty, &first);
+	if (c) {
+		s = &c->unit[first - 1];
+		reused = !units_claim(c, first, n);
+		s->units = (uint8_t)n;
+		s->fresh = !reused;
+	}
+	lock_drop(&os.lock);
+	if (s && reused)
+		EVENT("reuse", unit_start(s), n * UNIT);
+	return s;
+}
+
+/* A new chunk of free units; false when memory is out. */
+static bool chunk_map(void)
+{
+	struct chunk *c = os_map_aligned(CHUNK, CHUNK);
+
+	if (!c && cache_settle(SIZE_MAX))
+		c = os_map_aligned(CHUNK, CHUNK);
+	if (!c)
+		return false;
+	if (!pagemap_cover(c, CHUNK)) {
+		os_unmap(c, CHUNK);
+		return false;
+	}
+	EVENT("map", c, CHUNK);
+	c->free = UNITS_ALL;
+	lock_take(&os.lock);
+	all_add(c);
+	avail_add(c, true);
+	if (os.meta) {
+		os.free_chunks++;
+	} else {
+		c->permanent = true;
+		os.meta = (char *)c + round_up(sizeof(*c), page_size);
+		os.meta_end = (char *)c + UNIT;
+	}
+	lock_drop(&os.lock);
+	return true;
+}
+
+/* Take a wholly free chunk off all lists; lock held. */
+static void chunk_detach(struct chunk *c)
+{
+	for (uint64_t set = c->dirty; set; set &= set - 1)
+		cache_remove(&os.units,
+			     &c->unit[__builtin_ctzll(set) - 1].span);
+	avail_remove(c);
+	all_remove(c);
+	os.free_chunks--;
+}
+
+static void chunk_unmap(struct chunk *c)
+{
+	pagemap_set(c, CHUNK_UNITS, 0);
+	EVENT("unmap", c, CHUNK);
+	if (os_unmap(c, CHUNK))
+		return;
+	/* The kernel could not: keep it, emptied, for later. */
+	os_purge(c, CHUNK);
+	c->free = UNITS_ALL;
+	c->dirty = 0;
+	lock_take(&os.lock);
+	all_add(c);
+	avail_add(c, true);
+	os.free_chunks++;
+	lock_drop(&os.lock);
+}
+
+/*
+ * Free `n` units; the caller owned them. A second chunk without any unit in
+ * use goes back whole.
+ */
+static void units_free(struct slab *s, unsigned n)
+{
+	struct chunk *c = chunk_of(s), *empty = NULL;
+	unsigned first = (unsigned)(s - c->unit) + 1;
+	bool over;
+
+	pagemap_set(unit_start(s), n, TAG_FREE);
+	lock_take(&os.lock);
+	for (unsigned i = n; i-- > 0;) {
+		s[i].state = SLAB_FREE;
+		s[i].back = 0;
+		s[i].span.len = UNIT;
+		cache_push(&os.units, &s[i].span, ++os.stamp);
+	}
+	c->free |= units_mask(first, n);
+	os.used -= n * UNIT;
+	if (!c->listed)
+		avail_add(c, false);
+	if (c->free == UNITS_ALL && !c->permanent) {
+		os.free_chunks++;
+		if (os.free_chunks > 1) {
+			chunk_detach(c);
+			empty = c;
+		}
+	}
+	over = over_bound() != NULL;
+	lock_drop(&os.lock);
+	EVENT("cache", unit_start(s), n * UNIT);
+	if (empty)
+		chunk_unmap(empty);
+	if (over)
+		cache_settle(0);
+}
+
+/* Memory for a heap: zeroed, never given back. NULL when memory is out. */
+static void *meta_alloc(size_t len)
+{
+	char *p = NULL;
+
+	len = round_up(len, HEADER);
+	lock_take(&os.lock);
+	if (len <= (size_t)(os.meta_end - os.meta)) {
+		p = os.meta;
+		os.meta += len;
+	}
+	lock_drop(&os.lock);
+	if (p)
+		return p;
+	p = os_map(META_SIZE);
+	if (!p)
+		return NULL;
+	lock_take(&os.lock);
+	os.meta = p + len;
+	os.meta_end = p + META_SIZE;
+	lock_drop(&os.lock);
+	return p;
+}

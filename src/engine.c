@@ -1,0 +1,228 @@
+/*
+ * engine.c - what the entry points do when the fast path can't.
+ *
+ * Here the ways part: the default engine, or ALLOC_DIRECT with a mapping for
+ * each block; and here every call is traced. errno is set to ENOMEM on
+ * failure and is otherwise left alone.
+ */
+static void engine_init(void)
+{
+	os_init();
+	opt_init();
+	trace_init();
+}
+
+/* A block of the class whose blocks are all aligned to `align`. */
+static void *heap_alloc_aligned(struct heap *h, size_t n, size_t align,
+				bool *zero)
+{
+	unsigned c = class_of(n);
+	void *p;
+
+	*zero = false;
+	if (align > UNIT || n > RUN_MAX)
+		return large_alloc(n, align, zero);
+	if (n > SLAB_MAX)
+		return run_alloc(h, n, zero);
+	while (classes[c].size % align)
+		c++;
+	p = heap_pop(h, classes[c].size);
+	return p ? p : heap_refill(h, c, zero);
+}
+
+/* `align` is a power of two. `zero`: all but two words is zeroed already. */
+static void *engine_alloc(size_t n, size_t align, bool *zero)
+{
+	struct heap *h = tls.me;
+	void *p = NULL;
+
+	*zero = false;
+	if (UNLIKELY(h == STUB)) {
+		engine_init();
+		h = OPT(direct) ? NULL : heap_enter();
+	}
+	if (n > PTRDIFF_MAX || align > PTRDIFF_MAX)
+		p = NULL;
+	else if (h && align <= GRAIN)
+		p = heap_alloc(h, n, zero);
+	else if (h)
+		p = heap_alloc_aligned(h, n, align, zero);
+	else if (OPT(direct))
+		p = direct_alloc(n, align, zero);
+	heap_leave(h);
+	if (UNLIKELY(!p))
+		errno = ENOMEM;
+	return p;
+}
+
+/* The heap to free with: a thread's first call may be a free. */
+static struct heap *free_heap(void)
+{
+	if (LIKELY(tls.me != STUB))
+		return tls.me;
+	if (tls.mine == DEAD)
+		return NULL;
+	engine_init();
+	return heap_enter();
+}
+
+static void engine_free(void *p)
+{
+	uint32_t tag = pagemap_get(p);
+
+	if (tag_is_slab(tag))
+		heap_free(free_heap(), p);
+	else if (!(tag == TAG_RUN ? run_free(p) : mapping_free(p)))
+		misused(p, USE_FREE);
+}
+
+/* Let go of what a shrunken block no longer needs; it never moves. */
+static void engine_shrink(void *p, size_t n)
+{
+	uint32_t tag = pagemap_get(p);
+	struct slab *s;
+
+	if (tag_is_slab(tag))
+		return;
+	if (tag != TAG_RUN) {
+		mapping_shrink(mapping_header(p), n);
+		return;
+	}
+	s = unit_of(p);
+	if (n <= UNIT && s->units > 1) {
+		unsigned rest = s->units - 1;
+
+		s->units = 1;
+		units_free(s + 1, rest);
+	}
+}
+
+/* A larger place for `size` bytes at `p`, contents and all, or NULL. */
+static void *engine_grow(void *p, size_t n, size_t size)
+{
+	bool zero;
+	void *q = NULL;
+
+	if (n <= PTRDIFF_MAX && mapping_at(p))
+		q = mapping_grow(mapping_header(p), n);
+	if (q)
+		return q;
+	q = engine_alloc(n, GRAIN, &zero);
+	if (!q)
+		return NULL;
+	memcpy(q, p, size);
+	engine_free(p);
+	return q;
+}
+
+static void *engine_realloc(void *p, size_t n)
+{
+	size_t size;
+
+	if (!p) {
+		bool zero;
+
+		return engine_alloc(n, GRAIN, &zero);
+	}
+	size = block_size(p, USE_REALLOC);
+	if (!n) {
+		engine_free(p);
+		return NULL;
+	}
+	if (n > size)
+		return engine_grow(p, n, size);
+	if (size > SLAB_MAX)
+		engine_shrink(p, n);
+	return p;
+}
+
+/* -- the slow halves of the entry points */
+
+SLOW void *malloc_slow(size_t n, const void *caller)
+{
+	bool zero;
+	void *p = engine_alloc(n, GRAIN, &zero);
+
+	trace_alloc(p, n, caller);
+	return p;
+}
+
+SLOW void free_slow(void *p, const void *caller)
+{
+	if (!p)
+		return;
+	trace_free(p, caller);
+	engine_free(p);
+}
+
+SLOW void *calloc_slow(size_t n, const void *caller)
+{
+	bool zero;
+	struct block *p = engine_alloc(n, GRAIN, &zero);
+
+	if (p && !zero)
+		memset(p, 0, n);
+	else if (p && n <= SLAB_MAX)
+		*p = (struct block){ NULL, 0 };
+	trace_alloc(p, n, caller);
+	return p;
+}
+
+NOINLINE void *aligned_slow(size_t align, size_t n, const void *caller)
+{
+	bool zero;
+	void *p = engine_alloc(n, align, &zero);
+
+	trace_alloc(p, n, caller);
+	return p;
+}
+
+NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
+{
+	void *q;
+
+	trace_realloc_old(p, caller);
+	q = engine_realloc(p, n);
+	if (q || n || !p)
+		trace_realloc_new(p, q, n, caller);
+	return q;
+}
+
+/* -- the process's life */
+
+/*
+ * A free that was a second one may still lie unseen in a magazine: look
+ * whether each list ends where it should. Only the calling thread's.
+ */
+static void check_magazines(struct heap *h)
+{
+	for (unsigned c = 1; c < CLASSES; c++) {
+		struct block *b = h->mag[c].head;
+		int64_t left = (int64_t)h->mag[c].max - h->mag[c].room + 1;
+
+		for (; b && left > 0; b = b->next, left--) {
+			if (!block_is_free(b))
+				free_list_corrupt(b);
+			if (!slab_has(slab_of(b), b))
+				misused(b, USE_FREE);
+		}
+		if (b)
+			die("double free", b, classes[c].size);
+	}
+}
+
+__attribute__((constructor)) static void process_start(void)
+{
+	engine_init();
+	pthread_atfork(fork_prepare, fork_done, fork_child);
+}
+
+/* Also when the library is unloaded: nobody may call into it after that. */
+__attribute__((destructor)) static void process_end(void)
+{
+	if (tls.me != STUB)
+		check_magazines(tls.me);
+	trace_end();
+	if (exit_key.made)
+		pthread_key_delete(exit_key.key);
+}

@@ -1,0 +1,93 @@
+# What the fast paths cost in instructions. Counts repeat exactly, where times
+# do not, so they can be held to a limit and compared with golden files:
+#
+#	UPDATE=1 bats test/cost.bats
+#
+# writes those anew after a change that was meant.
+
+load lib
+
+BATS_TEST_TIMEOUT=300
+export BATS_TEST_TIMEOUT
+FEW=1000 MANY=21000
+
+setup_file()
+{
+	make -s plain
+	cc_once build/test/cost test/cost.c -O1 -fno-builtin
+}
+
+setup()
+{
+	need valgrind gcc
+	[ "$(uname -m)" = x86_64 ] || skip "counts of x86-64"
+	# Only what gcc makes of it is known, not what another compiler does
+	readelf -p .comment "$ALLOC_SO" | grep -q GCC || skip "not built by gcc"
+}
+
+# instructions SO WHAT COUNT - of a whole run
+instructions()
+{
+	deadline 120 env LD_PRELOAD="$1" valgrind --tool=callgrind \
+		--callgrind-out-file=/dev/null build/test/cost "$2" "$3" 2>&1 |
+		sed -n 's/.*Collected : //p'
+}
+
+# cost SO WHAT STUB - instructions inside the allocator for a pair of calls:
+# a round with it, less one with two functions of a single instruction
+cost()
+{
+	local with without
+	with=$(($(instructions "$1" "$2" $MANY) -
+		$(instructions "$1" "$2" $FEW)))
+	without=$(($(instructions "$1" "$3" $MANY) -
+		$(instructions "$1" "$3" $FEW)))
+	awk -v d=$((with - without)) -v n=$((MANY - FEW)) \
+		'BEGIN { printf "%d\n", d / n + 2 + 0.999 }'
+}
+
+# within LIMIT WHAT STUB - in the plain build and in the optimised one
+within()
+{
+	local so pair bad=0
+	for so in build/plain.so "$ALLOC_SO"; do
+		pair=$(cost "$(readlink -f "$so")" "$2" "$3")
+		echo "$so: $pair instructions, limit $1"
+		[ "$pair" -gt 4 ] && [ "$pair" -le "$1" ] || bad=1
+	done
+	return $bad
+}
+
+@test "cost: malloc and free of a small block take 50 instructions or fewer" {
+	within 50 pair stub
+}
+
+@test "cost: calloc(1, 24) and free take 65 instructions or fewer" {
+	within 65 calloc stub2
+}
+
+# The golden files begin with the compiler they are true for.
+golden()
+{
+	local file=test/golden/fastpath-$1.txt now=$BATS_TEST_TMPDIR/mix
+	{
+		echo "gcc $(gcc -dumpfullversion)"
+		tools/fastpath "$2" build/test/cost
+	} >"$now"
+	[ "$(wc -l <"$now")" -ge 3 ]
+	if [ "${UPDATE:-}" = 1 ]; then
+		cp "$now" "$file"
+	fi
+	[ -s "$file" ]
+	[ "$(head -n 1 "$file")" = "$(head -n 1 "$now")" ] ||
+		skip "$(head -n 1 "$file") made the golden file"
+	same "$file" "$now"
+}
+
+@test "cost: instruction mix of the fast paths, plain build" {
+	golden plain build/plain.so
+}
+
+@test "cost: instruction mix of the fast paths, optimised build" {
+	golden opt "$ALLOC_SO"
+}

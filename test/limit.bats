@@ -1,0 +1,216 @@
+#!/usr/bin/env bats
+# Memory from the OS and back to it (limit.c)
+
+load lib
+
+setup_file()
+{
+	cc_test limit
+}
+
+# A case that can't run here ends with 77.
+limit() # CASE [ARGUMENT...]
+{
+	run pre build/test/limit "$@"
+	echo "$output"
+	[ "$status" -ne 77 ] || skip "$output"
+	[ "$status" -eq 0 ]
+}
+
+# The calls of memory management in `limit rounds ARGUMENT...`
+calls() # ARGUMENT...
+{
+	bare strace -f -c -e trace=mmap,munmap,mremap,madvise,brk \
+		-o build/log/calls -E LD_PRELOAD="$ALLOC_SO" \
+		build/test/limit rounds "$@"
+	awk '$NF == "total" { print $(NF - 1) }' build/log/calls |
+		grep -o '^[0-9]*' || echo 0
+}
+
+@test "limit: every case of limit.c is run below" {
+	local name
+	for name in $(build/test/limit list); do
+		grep -Eq "limit $name( |\$)|build/test/limit $name" \
+			"$BATS_TEST_FILENAME" ||
+			{ echo "limit $name is not run"; false; }
+	done
+}
+
+@test "limit: starts under ulimit -v wherever the C library does" {
+	local mib cmd tried=0
+	for mib in 20 22 24 28 32 40 48 64 96 128; do
+		for cmd in "build/test/limit starts" "/bin/echo hello" \
+			   "/bin/ls /" "/bin/sh -c 'echo hello | cat'"; do
+			bare sh -c "ulimit -v $((mib * 1024)); $cmd" \
+				>build/log/bare 2>&1 || continue
+			bare sh -c "ulimit -v $((mib * 1024));
+				export LD_PRELOAD='$ALLOC_SO'; $cmd" \
+				>build/log/pre 2>&1 ||
+				{ echo "$cmd with $mib MiB:"
+				  cat build/log/pre; false; }
+			same build/log/bare build/log/pre
+			tried=$((tried + 1))
+		done
+	done
+	[ $tried -ge 30 ]
+}
+
+@test "limit: NULL and ENOMEM at RLIMIT_AS, and all is back after free" {
+	limit exhaust as
+}
+
+@test "limit: the same with ALLOC_THRESH at 0 and at its highest" {
+	ALLOC_THRESH=0 limit exhaust as
+	ALLOC_THRESH=65536 limit exhaust as
+}
+
+@test "limit: NULL and ENOMEM at RLIMIT_DATA, and all is back after free" {
+	limit exhaust data
+}
+
+@test "limit: four threads at RLIMIT_AS" {
+	limit exhaust_in_threads
+}
+
+@test "limit: calloc gives zeroes when pages are locked" {
+	limit locked
+	ALLOC_THRESH=0 limit locked
+	ALLOC_DIRECT=1 limit locked
+}
+
+@test "limit: resident memory falls when all is freed" {
+	limit falls 32768 300 48
+	limit falls 100 64 40
+	limit falls 5000 100 48
+	limit falls 100000 200 48
+	limit falls 1048576 300 48
+}
+
+@test "limit: with ALLOC_THRESH=0 it falls to where it was" {
+	ALLOC_THRESH=0 limit falls 32768 200 5
+	ALLOC_THRESH=0 limit falls 100 64 5
+	ALLOC_THRESH=0 limit falls 5000 100 5
+	ALLOC_THRESH=0 limit falls 100000 200 5
+	ALLOC_THRESH=0 limit falls 1048576 200 5
+}
+
+@test "limit: ALLOC_THRESH is the bound of what is kept" {
+	local n
+	for n in 0 1 2 4 8 16 100 400; do
+		ALLOC_THRESH=$n limit bound $n
+	done
+	ALLOC_THRESH=65536 limit bound 65536
+	ALLOC_THRESH=99999999999999999999 limit bound 65536
+}
+
+@test "limit: no system calls in the steady state, unless nothing is kept" {
+	need strace
+	local base n
+	base=$(calls 10)
+	ALLOC_THRESH=0 n=$(calls 5000)
+	echo "nothing kept: $n, start: $base"
+	[ "$n" -ge 5000 ]
+	for thresh in 1 8 200; do
+		n=$(ALLOC_THRESH=$thresh calls 5000)
+		echo "ALLOC_THRESH=$thresh: $n"
+		[ "$n" -le $((base + 20)) ]
+	done
+}
+
+@test "limit: the larger ALLOC_THRESH, the fewer system calls" {
+	need strace
+	local n last=999999999 thresh direct
+	for direct in 0 1; do
+		last=999999999
+		for thresh in 0 1 2 4 8 16 64; do
+			n=$(ALLOC_DIRECT=$direct ALLOC_THRESH=$thresh \
+				calls 150 12 300000)
+			echo "direct $direct, ALLOC_THRESH=$thresh: $n"
+			[ "$n" -le $((last + 20)) ]
+			[ $thresh -gt 0 ] || [ "$n" -ge 1800 ]
+			last=$n
+		done
+		[ "$n" -le 300 ]
+	done
+}
+
+@test "limit: the number of mappings stays small" {
+	limit few_mappings
+	ALLOC_THRESH=0 limit few_mappings
+}
+
+@test "limit: munmap may fail for want of mappings" {
+	ALLOC_DIRECT=1 ALLOC_THRESH=0 limit many_mappings
+	ALLOC_DIRECT=1 ALLOC_THRESH=200 limit many_mappings
+}
+
+@test "limit: munmap may fail always" {
+	limit munmap_fails
+	ALLOC_THRESH=0 limit munmap_fails
+	ALLOC_DIRECT=1 limit munmap_fails
+}
+
+@test "limit: little more is committed than is live" {
+	limit committed
+	ALLOC_THRESH=65536 limit committed
+}
+
+@test "limit: fragmentation by sizes that replace one another" {
+	limit fragmentation
+}
+
+@test "limit: growing by realloc takes linear time and less than twice" {
+	local i ours theirs
+	read -ra theirs < <(bare build/test/limit growth)
+	limit growth
+	read -ra ours <<<"$output"
+	echo "ms: ${ours[*]}, with the C library: ${theirs[*]}"
+	for i in 0 1 2 3; do
+		[ "${ours[i]}" -le $((theirs[i] * 3 + 500)) ]
+	done
+}
+
+@test "limit: a sandbox without mremap, madvise, prctl and others" {
+	limit sandbox
+	ALLOC_THRESH=0 limit sandbox
+	ALLOC_DIRECT=1 limit sandbox
+}
+
+@test "limit: a sandbox with mmap and munmap alone" {
+	limit strict_sandbox
+	ALLOC_THRESH=0 limit strict_sandbox
+	ALLOC_DIRECT=1 limit strict_sandbox
+}
+
+# Linked with the library, since LD_PRELOAD is ignored there as well
+@test "limit: all options are ignored with the set-user-ID bit" {
+	local dir options
+	[ "$(id -u)" -eq 0 ] || skip "needs root to give a file away"
+	dir=$(mktemp -d /tmp/alloc.XXXXXX)
+	mkdir -m 777 "$dir/out"
+	chmod 755 "$dir"
+	cp "$ALLOC_SO" "$dir/allocator.so"
+	chmod 755 "$dir/allocator.so"
+	cc_once "$dir/secure" test/limit.c -fno-builtin -pthread \
+		-Wl,--no-as-needed -L"$dir" -l:allocator.so \
+		-Wl,-rpath,"$dir"
+	options=(ALLOC_HELP=1 ALLOC_THRESH=abc ALLOC_DIRECT=x
+		ALLOC_LOG="$dir/out/log" ALLOC_TRACE="$dir/out/trace")
+
+	run bare env "${options[@]}" "$dir/secure" secure
+	echo "ordinary: $output, files: $(ls "$dir/out")"
+	[ "$status" -eq 0 ]
+	[ "$output" != "secure=0" ] || [ -n "$(ls "$dir/out")" ]
+
+	rm -f "$dir/out"/*
+	chown nobody "$dir/secure"
+	chmod u+s "$dir/secure"
+	run bare env "${options[@]}" "$dir/secure" secure
+	echo "secure: $output, files: $(ls "$dir/out")"
+	rm -rf "$dir/../${dir##*/}/out/"*
+	[ "$output" != "secure=0" ] || skip "set-user-ID has no effect here"
+	[ "$status" -eq 0 ]
+	[ "$output" = "secure=1" ]
+	[ -z "$(ls "$dir/out")" ]
+	rm -rf "$dir"
+}

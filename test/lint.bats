@@ -1,0 +1,31 @@
+# The source is clean under every checker, and within its limits.
+
+load lib
+
+checked()
+{
+	run tools/lint "$1"
+	[ "$status" -ne 77 ] || skip "$output"
+	echo "$output"
+	[ "$status" -eq 0 ]
+}
+
+@test "lint: clang-format would change nothing" {
+	checked format
+}
+
+@test "lint: clang-tidy has nothing to say" {
+	checked tidy
+}
+
+@test "lint: cppcheck has nothing to say" {
+	checked cppcheck
+}
+
+@test "lint: shellcheck has nothing to say" {
+	checked shell
+}
+
+@test "lint: lengths of files, functions and lines are within the limits" {
+	checked limits
+}

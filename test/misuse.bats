@@ -1,0 +1,181 @@
+# What a misused heap costs: one line that names the mistake, and abort().
+
+load lib
+
+setup_file()
+{
+	cc_test misuse
+}
+
+# check GROUP... - every case of the groups ends as it should
+check()
+{
+	run deadline 110 build/test/misuse "$@"
+	# the last line counts the cases, so show it however many went wrong
+	echo "$output" | head -n 30 | cut -c 1-300
+	echo "${lines[-1]}"
+	[ "$status" -eq 0 ]
+}
+
+# plain GROUP... - the same on the library of the one command without flags
+plain()
+{
+	[ -f build/plain.so ] || skip "needs make plain"
+	ALLOC_SO=$ROOT/build/plain.so check "$@"
+}
+
+# case NAME A B C - one program, as a user would see it
+one()
+{
+	run pre build/test/misuse --case "$@"
+}
+
+@test "misuse: a double free, at every distance, is caught" {
+	check double
+}
+
+@test "misuse: a double free is caught with ALLOC_THRESH=0" {
+	ALLOC_THRESH=0 check double stale entry
+}
+
+@test "misuse: a double free is caught with ALLOC_DIRECT=1" {
+	ALLOC_DIRECT=1 check double stale entry
+}
+
+@test "misuse: a double free is caught with ALLOC_DIRECT=1 ALLOC_THRESH=0" {
+	ALLOC_DIRECT=1 ALLOC_THRESH=0 check double stale entry
+}
+
+@test "misuse: a double free by several threads, in every order" {
+	check remote crowd
+}
+
+@test "misuse: the same with ALLOC_THRESH=0" {
+	ALLOC_THRESH=0 check remote crowd
+}
+
+@test "misuse: the same with ALLOC_DIRECT=1" {
+	ALLOC_DIRECT=1 check remote crowd
+}
+
+@test "misuse: every entry point refuses what any of them has freed" {
+	check entry
+}
+
+@test "misuse: realloc and usable_size of a block freed long ago" {
+	check stale
+}
+
+@test "misuse: misaligned and interior pointers, and what lies around" {
+	check near
+}
+
+@test "misuse: misaligned and interior pointers with ALLOC_THRESH=0" {
+	ALLOC_THRESH=0 check near
+}
+
+@test "misuse: misaligned and interior pointers with ALLOC_DIRECT=1" {
+	ALLOC_DIRECT=1 check near
+	ALLOC_DIRECT=1 ALLOC_THRESH=0 check near
+}
+
+@test "misuse: a slot that was never handed out" {
+	check unused
+	ALLOC_THRESH=0 check unused
+}
+
+@test "misuse: pointers that nobody gave out" {
+	check foreign
+	ALLOC_THRESH=0 check foreign
+}
+
+@test "misuse: pointers that nobody gave out, with ALLOC_DIRECT=1" {
+	ALLOC_DIRECT=1 check foreign
+}
+
+@test "misuse: a freed block that was written to" {
+	check clobber
+	ALLOC_THRESH=0 check clobber
+}
+
+@test "misuse: writing past the end of a large block is a fault" {
+	check guard
+}
+
+@test "misuse: a freed large block is gone with ALLOC_THRESH=0" {
+	ALLOC_THRESH=0 check unmapped
+}
+
+@test "misuse: every freed block is gone with ALLOC_DIRECT=1 ALLOC_THRESH=0" {
+	ALLOC_DIRECT=1 ALLOC_THRESH=0 check unmapped
+}
+
+@test "misuse: SIGABRT handled, blocked or ignored, and closed descriptors" {
+	check line handler
+	ALLOC_DIRECT=1 check line handler
+}
+
+@test "misuse: the line is in ALLOC_LOG though descriptors are closed" {
+	local how size log
+	for how in 0 1 2; do
+		for size in 64 5000 200000; do
+			log=$BATS_TEST_TMPDIR/log.$how.$size
+			ALLOC_LOG=$log one closed "$how" "$size" 0
+			echo "$how $size: $status $output"
+			[ "$status" -eq 134 ]
+			[ -z "$output" ]
+			grep -E '^allocator: (double|free of)' "$log"
+			[ "$(grep -c ^allocator: "$log")" -eq 1 ]
+		done
+	done
+}
+
+@test "misuse: no line ever goes to a file of the program" {
+	local size
+	export OWN_FILE=$BATS_TEST_TMPDIR/own
+	for size in 64 5000 200000; do
+		ALLOC_LOG=$BATS_TEST_TMPDIR/log one taken "$size" 0 0
+		echo "$size: $status $output, $(cat "$OWN_FILE")"
+		[ "$status" -eq 134 ]
+		[ ! -s "$OWN_FILE" ]
+	done
+}
+
+@test "misuse: size overflow, bad alignment and a full address space" {
+	check limits
+	ALLOC_THRESH=0 check limits
+}
+
+@test "misuse: size overflow and limits with ALLOC_DIRECT=1" {
+	ALLOC_DIRECT=1 check limits
+}
+
+@test "misuse: free keeps errno, also when the kernel refuses" {
+	check errno
+	ALLOC_THRESH=0 check errno
+	ALLOC_DIRECT=1 check errno
+}
+
+@test "misuse: a thousand forks while four threads allocate" {
+	check fork
+}
+
+@test "misuse: honest programs are left alone" {
+	check honest imitate exit
+}
+
+@test "misuse: honest programs are left alone with ALLOC_THRESH=0" {
+	ALLOC_THRESH=0 check honest imitate exit
+}
+
+@test "misuse: honest programs are left alone with ALLOC_DIRECT=1" {
+	ALLOC_DIRECT=1 check honest imitate exit
+}
+
+@test "misuse: all of it in the build without flags" {
+	plain double remote entry near unused foreign clobber line
+}
+
+@test "misuse: honest programs in the build without flags" {
+	plain errno honest imitate exit
+}

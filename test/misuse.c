@@ -1,0 +1,1619 @@
+/*
+ * misuse.c - what the allocator does with programs that misuse it.
+ *
+ * misuse GROUP...            run the groups, print each case that went wrong
+ * misuse --case NAME A B C   be one case: one small program, one mistake
+ *
+ * A group starts every case as a process of its own with $ALLOC_SO preloaded
+ * and compares how it ended and all that it wrote to descriptor 2: a mistake
+ * costs one line and SIGABRT, an honest program neither. The options of the
+ * allocator come from the environment of the group.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LEN(a) ((long)(sizeof(a) / sizeof((a)[0])))
+#define PAGE 4096l
+#define UNIT 65536l
+#define CHUNK (4l << 20)
+#define MANY 10000
+#define SPARE 64  /* blocks taken beyond those freed */
+#define NOTE_FD 3 /* where a case says which pointer it misuses */
+#define LIMIT 20  /* seconds for one case */
+
+#define REQUIRE(x) \
+	do { \
+		if (!(x)) { \
+			dprintf(2, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
+			exit(1); \
+		} \
+	} while (0)
+
+/*
+ * One of each kind: smallest, small, biggest of the fine classes, slabs of
+ * several units, a run of units, mappings of their own.
+ */
+static const long sizes[] = { 16,    64,     1000,   5000,     20000,
+			      60000, 100000, 200000, 1l << 20, 16l << 20 };
+
+static void *other[2 * MANY + 2 * SPARE];
+static volatile unsigned long sink;
+
+/* The compiler is not to know that a pointer is stale or bent. */
+static void *hide(const void *p)
+{
+	volatile uintptr_t u = (uintptr_t)p;
+
+	return (void *)u;
+}
+
+static void *shift(const void *p, long by)
+{
+	return hide((const void *)((uintptr_t)p + (uintptr_t)by));
+}
+
+static void *down(const void *p, long to)
+{
+	return hide((const void *)((uintptr_t)p & -(uintptr_t)to));
+}
+
+static void note(const void *p)
+{
+	if (write(NOTE_FD, &p, sizeof(p)) < 0)
+		errno = 0;
+}
+
+/* ---- blocks handed out, so that none is handed out twice -------------- */
+
+static void *seen[1 << 16];
+
+static void take_one(size_t size)
+{
+	void *p = malloc(size);
+	size_t at = ((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15ull >> 48;
+
+	REQUIRE(p);
+	for (; seen[at]; at = (at + 1) % LEN(seen))
+		REQUIRE(seen[at] != p);
+	seen[at] = p;
+}
+
+static void take(long n, size_t size)
+{
+	while (n--)
+		take_one(size);
+}
+
+/* ---- threads that do one thing when told ------------------------------ */
+
+struct worker {
+	pthread_t id;
+	sem_t go, done;
+	void (*job)(void *);
+	void *arg;
+	int alive;
+};
+
+static struct worker workers[3];
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	for (;;) {
+		while (sem_wait(&w->go))
+			;
+		if (!w->job)
+			return NULL;
+		w->job(w->arg);
+		sem_post(&w->done);
+	}
+}
+
+static void worker_tell(struct worker *w, void (*job)(void *), void *arg)
+{
+	if (!w->alive) {
+		REQUIRE(!sem_init(&w->go, 0, 0) && !sem_init(&w->done, 0, 0));
+		REQUIRE(!pthread_create(&w->id, NULL, worker_main, w));
+		w->alive = 1;
+	}
+	w->job = job;
+	w->arg = arg;
+	sem_post(&w->go);
+	if (job) {
+		while (sem_wait(&w->done))
+			;
+	} else {
+		pthread_join(w->id, NULL);
+		w->alive = 0;
+	}
+}
+
+/* Thread 'A' is main, the others are workers, gone afterwards if `leave`. */
+static void in_thread(int who, void (*job)(void *), void *arg, int leave)
+{
+	if (who == 'A') {
+		job(arg);
+		return;
+	}
+	worker_tell(&workers[who - 'A'], job, arg);
+	if (leave)
+		worker_tell(&workers[who - 'A'], NULL, NULL);
+}
+
+/* ---- double free ------------------------------------------------------ */
+
+enum { EXIT_ONLY, EXHAUST, MIXED };
+
+static const long depths[] = { 0, 1, 2, 10, 100, MANY };
+
+/* Free a block, `depth` others, the block again; then want them all back. */
+static int case_double(long size, long depth, long how)
+{
+	void *p = NULL;
+
+	for (long i = 0; i <= depth; i++) {
+		long s = how == MIXED && i % 3 ? 16 + i * 40 % 5000 : size;
+
+		if (i == depth / 2)
+			p = malloc((size_t)size);
+		other[i] = malloc((size_t)s);
+		REQUIRE(other[i]);
+	}
+	REQUIRE(p);
+	note(p);
+	free(p);
+	for (long i = 0; i < depth; i++)
+		free(other[i]);
+	free(hide(p));
+	if (how != EXIT_ONLY)
+		take(depth + SPARE, (size_t)size);
+	return 0;
+}
+
+/* First letter: who allocates. Then: who frees, in this order. */
+static const char *const orders[] = { "AAB", "ABA", "ABB", "ABC", "BAA",
+				      "BAB", "BBA", "BAC", "BCA" };
+
+static size_t job_size;
+
+static void job_malloc(void *arg)
+{
+	*(void **)arg = malloc(job_size);
+}
+
+static void job_free(void *arg)
+{
+	free(hide(arg));
+}
+
+static void job_free_others(void *arg)
+{
+	for (void **p = arg; *p; p++)
+		free(*p);
+}
+
+static void job_take(void *arg)
+{
+	(void)arg;
+	take(SPARE, job_size);
+}
+
+static int remote(long size, long order, long depth, int leave)
+{
+	const char *who = orders[order];
+	void *p = NULL;
+
+	job_size = (size_t)size;
+	in_thread(who[0], job_malloc, &p, 0);
+	REQUIRE(p);
+	for (long i = 0; i < depth; i++)
+		in_thread(who[0], job_malloc, &other[i], 0);
+	if (leave && who[0] != 'A')
+		worker_tell(&workers[who[0] - 'A'], NULL, NULL);
+	note(p);
+	in_thread(who[1], job_free, p, leave);
+	in_thread(who[1], job_free_others, other, leave);
+	in_thread(who[2], job_free, p, leave);
+	for (int w = 'A'; w <= 'C'; w++)
+		in_thread(w, job_take, NULL, 0);
+	return 0;
+}
+
+static int case_remote(long size, long order, long depth)
+{
+	return remote(size, order, depth, 0);
+}
+
+static int case_remote_leave(long size, long order, long depth)
+{
+	return remote(size, order, depth, 1);
+}
+
+/* Every thread makes the same mistake at the same time. */
+static void *double_main(void *arg)
+{
+	void *p = malloc(100);
+
+	pthread_barrier_wait(arg);
+	free(p);
+	free(hide(p));
+	take(SPARE, 100);
+	return NULL;
+}
+
+static int case_crowd(long n, long b, long c)
+{
+	pthread_barrier_t line;
+	pthread_t id[8];
+
+	(void)b, (void)c;
+	REQUIRE(n <= LEN(id));
+	REQUIRE(!pthread_barrier_init(&line, NULL, (unsigned int)n));
+	for (long i = 0; i < n; i++)
+		REQUIRE(!pthread_create(&id[i], NULL, double_main, &line));
+	for (long i = 0; i < n; i++)
+		pthread_join(id[i], NULL);
+	return 0;
+}
+
+/* ---- the ways into the allocator that take a pointer ------------------ */
+
+enum {
+	FREE,
+	REALLOC,
+	USABLE,
+	ARRAY,
+	ZERO,
+	SIZED,
+	ASIZED,
+	CFREE,
+	DELETE,
+	DELETE_SIZED,
+	DELETE_ARRAY,
+	OPS
+};
+
+static void call(int op, void *p, size_t size)
+{
+	static const char *const name[OPS] = {
+		[SIZED] = "free_sized",     [ASIZED] = "free_aligned_sized",
+		[CFREE] = "cfree",          [DELETE] = "_ZdlPv",
+		[DELETE_SIZED] = "_ZdlPvm", [DELETE_ARRAY] = "_ZdaPv"
+	};
+	union {
+		void *any;
+		void (*one)(void *);
+		void (*two)(void *, size_t);
+		void (*three)(void *, size_t, size_t);
+	} f;
+
+	switch (op) {
+	case FREE: free(p); return;
+	case REALLOC: other[0] = realloc(p, 2 * size); return;
+	case USABLE: sink = malloc_usable_size(p); return;
+	case ARRAY: other[0] = reallocarray(p, 3, size); return;
+	case ZERO: other[0] = realloc(p, 0); return;
+	}
+	f.any = dlsym(RTLD_DEFAULT, name[op]);
+	REQUIRE(f.any);
+	if (op == SIZED || op == DELETE_SIZED)
+		f.two(p, size);
+	else if (op == ASIZED)
+		f.three(p, 16, size);
+	else
+		f.one(p);
+}
+
+/* What the line calls the mistake. */
+static const char *op_text(int op)
+{
+	if (op == REALLOC || op == ARRAY || op == ZERO)
+		return "realloc of";
+	return op == USABLE ? "usable size of" : "free of";
+}
+
+/* A block given back by one entry point, used again through another. */
+static int case_entry(long size, long first, long second)
+{
+	void *wall[8], *p = malloc((size_t)size);
+
+	for (int i = 0; i < LEN(wall); i++)
+		wall[i] = malloc((size_t)size);
+	REQUIRE(p && wall[7]);
+	note(p);
+	if (first == REALLOC)
+		REQUIRE(realloc(p, 64 * (size_t)size) != hide(p));
+	else
+		call((int)first, p, (size_t)size);
+	call((int)second, hide(p), (size_t)size);
+	take(SPARE, (size_t)size);
+	return 0;
+}
+
+/* The same, long after the block was freed. */
+static int case_stale(long size, long op, long depth)
+{
+	void *p = NULL;
+
+	for (long i = 0; i < depth; i++) {
+		if (i == depth / 2)
+			p = malloc((size_t)size);
+		other[i] = malloc((size_t)size);
+	}
+	REQUIRE(p);
+	note(p);
+	free(p);
+	for (long i = 0; i < depth; i += 2)
+		free(other[i]);
+	call((int)op, hide(p), (size_t)size);
+	return 0;
+}
+
+/* ---- pointers near a block -------------------------------------------- */
+
+enum {
+	ONE,
+	EIGHT,
+	SIXTEEN,
+	HALF,
+	BEFORE,
+	NEXT_PAGE,
+	NEXT_UNIT,
+	NEXT_CHUNK,
+	THIS_CHUNK,
+	PAST,
+	NEARS
+};
+
+#define FREED 100 /* added to the kind: the block is free */
+
+/* NULL: a block of this size has no such place. */
+static void *near(void *p, size_t size, int kind)
+{
+	void *end = shift(p, (long)size), *q = NULL;
+
+	switch (kind) {
+	case ONE: return shift(p, 1);
+	case EIGHT: return shift(p, 8);
+	case SIXTEEN: q = shift(p, 16); break;
+	case HALF: q = down(shift(p, (long)size / 2), 16); break;
+	case BEFORE: return size > 16 ? shift(p, -16) : NULL;
+	case NEXT_PAGE: q = down(shift(p, PAGE), PAGE); break;
+	case NEXT_UNIT: q = down(shift(p, UNIT), UNIT); break;
+	case NEXT_CHUNK: q = down(shift(p, CHUNK), CHUNK); break;
+	case THIS_CHUNK: q = down(p, CHUNK); return q == p ? NULL : q;
+	case PAST:
+		if (size <= 2 * (size_t)UNIT)
+			return NULL;
+		return shift(p, (long)malloc_usable_size(p));
+	}
+	return q > p && q < end ? q : NULL;
+}
+
+static int case_near(long size, long op, long kind)
+{
+	void *wall[4], *p, *q;
+
+	for (int i = 0; i < LEN(wall); i++)
+		wall[i] = malloc((size_t)size);
+	p = malloc((size_t)size);
+	REQUIRE(p && wall[0]);
+	q = near(p, (size_t)size, (int)kind % FREED);
+	if (!q)
+		return 77;
+	if (kind >= FREED)
+		free(p);
+	note(q);
+	call((int)op, q, (size_t)size);
+	return 0;
+}
+
+/* A slot of a slab that was never handed out. */
+static int case_unused(long size, long ahead, long c)
+{
+	char *top = NULL;
+	size_t slot;
+
+	(void)c;
+	for (int i = 0; i < 40; i++) {
+		char *p = malloc((size_t)size);
+
+		REQUIRE(p);
+		if (p > top)
+			top = p;
+	}
+	slot = malloc_usable_size(top);
+	top += (long)slot * ahead;
+	note(top);
+	free(hide(top));
+	take(8 * SPARE, (size_t)size);
+	return 0;
+}
+
+/* ---- pointers that were never a block --------------------------------- */
+
+static char array[64] __attribute__((aligned(16)));
+static __thread char local[64] __attribute__((aligned(16)));
+
+static void *area(int prot, int fill)
+{
+	char *p = mmap(NULL, 2 * CHUNK, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	REQUIRE(p != MAP_FAILED);
+	memset(p, fill, 2 * CHUNK);
+	REQUIRE(!mprotect(p, 2 * CHUNK, prot));
+	return p;
+}
+
+enum {
+	STACK,
+	STATIC,
+	TLS,
+	LITERAL,
+	CODE,
+	LIBC,
+	BRK,
+	OPEN_AREA,
+	FULL_AREA,
+	ODD_AREA,
+	CHUNK_AREA,
+	SHUT_AREA,
+	GONE_AREA,
+	ENVIRON,
+	FIXED
+};
+
+static const uintptr_t fixed[] = { 1,
+				   8,
+				   16,
+				   4096,
+				   65536,
+				   4u << 20,
+				   1ull << 32,
+				   1ull << 46,
+				   0x7ffffffff000,
+				   0x7ffffffffff0,
+				   0x800000000000,
+				   0x800000000010,
+				   0xdeadbeefdeadbee0,
+				   1ull << 63,
+				   0xffff800000000000,
+				   0xffffffff81000000,
+				   0xffffffffff600000,
+				   -4096ull,
+				   -16ull,
+				   -1ull };
+
+static void *foreign(long kind, void *stack)
+{
+	union {
+		int (*f)(long, long, long);
+		void *p;
+	} code = { case_double };
+	char *p;
+
+	switch (kind) {
+	case STACK: return stack;
+	case STATIC: return array;
+	case TLS: return local;
+	case LITERAL: return shift("abc", 0);
+	case CODE: return code.p;
+	case LIBC: return dlsym(RTLD_DEFAULT, "getpid");
+	case BRK: return down(shift(sbrk(4 * PAGE), PAGE), PAGE);
+	case OPEN_AREA: return area(PROT_READ | PROT_WRITE, 0);
+	case FULL_AREA: return area(PROT_READ | PROT_WRITE, 255);
+	case ODD_AREA: return shift(area(PROT_READ, 1), 4160);
+	case CHUNK_AREA: return down(shift(area(PROT_READ, 0), CHUNK), CHUNK);
+	case SHUT_AREA: return area(PROT_NONE, 0);
+	case GONE_AREA:
+		p = area(PROT_READ, 0);
+		REQUIRE(!munmap(p, 2 * CHUNK));
+		return p;
+	case ENVIRON: return down(environ[0], 16);
+	}
+	return hide((void *)fixed[kind - FIXED]);
+}
+
+static int case_foreign(long op, long kind, long warm)
+{
+	char stack[64] __attribute__((aligned(16)));
+	void *p;
+
+	/* once as the first call of the program, once with a heap there */
+	for (long i = 0; i < warm; i++)
+		other[i] = malloc((size_t)sizes[i % LEN(sizes)]);
+	p = foreign(kind, stack);
+	note(p);
+	call((int)op, p, 100);
+	return 0;
+}
+
+/* ---- writing to freed memory ------------------------------------------ */
+
+enum {
+	GARBAGE,
+	TO_STACK,
+	TO_STATIC,
+	TO_SELF,
+	LOW_BIT,
+	HIGH_BIT,
+	ZEROES,
+	ONES,
+	ALL_ZERO,
+	ALL_GARBAGE,
+	CLOBBERS
+};
+
+static void clobber(void *block, size_t size, int how)
+{
+	char on_stack[64] __attribute__((aligned(16)));
+	uintptr_t *p = block;
+
+	switch (how) {
+	case GARBAGE: p[0] = 0x4141414141414141; break;
+	case TO_STACK: p[0] = (uintptr_t)on_stack; break;
+	case TO_STATIC: p[0] = (uintptr_t)array; break;
+	case TO_SELF: p[0] = (uintptr_t)p; break;
+	case LOW_BIT: p[0] ^= 8; break;
+	case HIGH_BIT: p[0] ^= 1ull << 62; break;
+	case ZEROES: p[0] = 0; break;
+	case ONES: p[0] = -1ul; break;
+	case ALL_ZERO: memset(p, 0, size); break;
+	case ALL_GARBAGE: memset(p, 0x41, size); break;
+	}
+}
+
+/* The block at the head of its list (depth 0), or deeper in it. */
+static int case_clobber(long size, long how, long depth)
+{
+	void *wall[4], *p;
+
+	for (int i = 0; i < LEN(wall); i++)
+		wall[i] = malloc((size_t)size);
+	p = malloc((size_t)size);
+	REQUIRE(p && wall[3]);
+	for (long i = 0; i < depth; i++)
+		other[i] = malloc((size_t)size);
+	free(p);
+	for (long i = 0; i < depth; i++)
+		free(other[i]);
+	clobber(hide(p), (size_t)size, (int)how);
+	take(depth + 2, (size_t)size);
+	take(SPARE, (size_t)size);
+	return 0;
+}
+
+/* ---- memory that must not be there ------------------------------------ */
+
+/* Blocks with a neighbour behind them, so that a guard has to be made. */
+static int case_past_end(long size, long by, long c)
+{
+	volatile char *p[4];
+
+	(void)c;
+	for (int i = 0; i < LEN(p); i++)
+		p[i] = malloc((size_t)size);
+	for (int i = 0; i < LEN(p); i++)
+		REQUIRE(p[i]);
+	p[2][(long)malloc_usable_size(hide((void *)(uintptr_t)p[2])) + by] = 1;
+	return 0;
+}
+
+static int case_after_free(long size, long write, long c)
+{
+	volatile char *p = malloc((size_t)size);
+
+	(void)c;
+	REQUIRE(p);
+	memset(hide((void *)(uintptr_t)p), 1, (size_t)size);
+	free(hide((void *)(uintptr_t)p));
+	if (write)
+		p[size / 2] = 1;
+	else
+		sink = (unsigned long)p[size / 2];
+	return 0;
+}
+
+/* ---- the line itself -------------------------------------------------- */
+
+static void twice(size_t size)
+{
+	void *p = malloc(size);
+
+	note(p);
+	free(p);
+	free(hide(p));
+	take(SPARE, size);
+}
+
+enum { CLOSE_2, CLOSE_ALL_3, REUSE_3 };
+
+/* The program has closed, or put to other use, descriptors 0 to 2. */
+static int case_closed(long how, long size, long c)
+{
+	void *p = malloc(10);
+
+	(void)c;
+	REQUIRE(p);
+	close(2);
+	if (how != CLOSE_2) {
+		close(0);
+		close(1);
+	}
+	for (int i = 0; how == REUSE_3 && i < 3; i++)
+		if (open("/dev/null", O_RDWR) < 0)
+			return 1;
+	twice((size_t)size);
+	return 0;
+}
+
+/* A file of the program's own sits on every number the log could have. */
+static int case_taken(long size, long b, long c)
+{
+	const char *path = getenv("OWN_FILE");
+	int fd;
+
+	(void)b, (void)c;
+	REQUIRE(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	REQUIRE(fd >= 0);
+	for (int i = 0; i < 1100; i++)
+		if (i != fd)
+			dup2(fd, i);
+	twice((size_t)size);
+	return 0;
+}
+
+static void on_abort(int sig)
+{
+	(void)sig;
+	for (int i = 0; i < 1000; i++)
+		free(malloc((size_t)sizes[i % LEN(sizes)]));
+	_exit(9);
+}
+
+/* A crash reporter: allocates in its SIGABRT handler, and must not hang. */
+static int case_handler(long size, long b, long c)
+{
+	(void)b, (void)c;
+	signal(SIGABRT, on_abort);
+	twice((size_t)size);
+	return 0;
+}
+
+static int case_blocked(long size, long b, long c)
+{
+	sigset_t all;
+
+	(void)b, (void)c;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	signal(SIGABRT, SIG_IGN);
+	twice((size_t)size);
+	return 0;
+}
+
+/* ---- honest programs -------------------------------------------------- */
+
+/* Each allocating operator new beside the delete that belongs to it. */
+static int case_operators(long b, long a, long c)
+{
+	void *(*make)(size_t, size_t);
+	void (*drop)(void *, size_t, size_t);
+	static const char *const pair[][2] = {
+		{ "_ZnwmSt11align_val_t", "_ZdlPvmSt11align_val_t" },
+		{ "_ZnamSt11align_val_t", "_ZdaPvmSt11align_val_t" }
+	};
+
+	(void)a, (void)b, (void)c;
+	for (int k = 0; k < LEN(pair); k++) {
+		void *m = dlsym(RTLD_DEFAULT, pair[k][0]);
+		void *d = dlsym(RTLD_DEFAULT, pair[k][1]);
+
+		REQUIRE(m && d);
+		memcpy(&make, &m, sizeof(m));
+		memcpy(&drop, &d, sizeof(d));
+		for (size_t al = 32; al <= 1 << 21; al *= 2) {
+			for (int i = 0; i < LEN(sizes); i++) {
+				size_t n = (size_t)sizes[i];
+				void *p = make(n, al);
+
+				REQUIRE(p && !((uintptr_t)p % al));
+				memset(p, 255, n);
+				drop(p, n, al);
+			}
+		}
+	}
+	return 0;
+}
+
+static int case_overflow(long a, long b, long c)
+{
+	static const size_t big[] = { (size_t)PTRDIFF_MAX + 1, SIZE_MAX,
+				      SIZE_MAX - 15, SIZE_MAX - 4096,
+				      SIZE_MAX / 2 + 65536 };
+	void *keep = malloc(100);
+
+	(void)a, (void)b, (void)c;
+	memset(keep, 7, 100);
+#define FAILS(x) \
+	do { \
+		errno = 0; \
+		REQUIRE(!(x)); \
+		REQUIRE(errno == ENOMEM); \
+	} while (0)
+	for (int i = 0; i < LEN(big); i++) {
+		volatile size_t n = big[i];
+
+		FAILS(malloc(n));
+		FAILS(calloc(1, n));
+		FAILS(realloc(keep, n));
+		FAILS(reallocarray(keep, 1, n));
+		FAILS(aligned_alloc(64, n));
+		FAILS(memalign(64, n));
+		FAILS(valloc(n));
+		FAILS(pvalloc(n));
+		FAILS(calloc(n, 2));
+		FAILS(calloc(n / 2 + 1, 2));
+		FAILS(reallocarray(keep, n, 2));
+	}
+	for (int i = 0; i < 100; i++)
+		REQUIRE(((char *)keep)[i] == 7);
+	free(keep);
+	return 0;
+}
+
+static int case_alignment(long a, long b, long c)
+{
+	static const size_t bad[] = { 0, 1, 2, 3, 4, 7, 12, 24, 100, 4097 };
+	void *mark = array, *p = mark;
+
+	(void)a, (void)b, (void)c;
+	for (int i = 0; i < LEN(bad); i++) {
+		volatile size_t al = bad[i];
+
+		errno = 77;
+		REQUIRE(posix_memalign(&p, al, 100) == EINVAL);
+		REQUIRE(p == mark && errno == 77);
+		if (!al || !(al & (al - 1)))
+			continue;
+		errno = 0;
+		REQUIRE(!aligned_alloc(al, 100) && errno == EINVAL);
+	}
+	return 0;
+}
+
+/* Take memory until there is none, give it back, take it in another form. */
+static int case_limit(long size, long mb, long c)
+{
+	struct rlimit lim = { 0, 0 };
+	long n = 0, pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	void **list = NULL;
+
+	(void)c;
+	REQUIRE(f && fscanf(f, "%ld", &pages) == 1);
+	fclose(f);
+	lim.rlim_cur = lim.rlim_max = (rlim_t)(pages * PAGE + (mb << 20));
+	REQUIRE(!setrlimit(RLIMIT_AS, &lim));
+	for (int round = 0; round < 3; round++) {
+		void **p;
+
+		errno = 0;
+		for (n = 0; (p = malloc((size_t)size)); n++) {
+			*p = list;
+			list = p;
+		}
+		REQUIRE(errno == ENOMEM);
+		/* a page or more for each with ALLOC_DIRECT */
+		REQUIRE(getenv("ALLOC_DIRECT") || n * size > (mb << 20) / 2);
+		while (list) {
+			p = *list;
+			free(list);
+			list = p;
+		}
+		p = malloc((size_t)(mb << 20) / 2);
+		REQUIRE(p);
+		free(p);
+	}
+	return 0;
+}
+
+/* From here on this system call fails. */
+static void forbid(int nr, int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K,
+			 SECCOMP_RET_ERRNO | (unsigned int)err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+	};
+	struct sock_fprog prog = { LEN(code), code };
+
+	REQUIRE(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	REQUIRE(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
+}
+
+static long forbidden[2];
+
+static void job_forbid(void *arg)
+{
+	(void)arg;
+	forbid((int)forbidden[0], (int)forbidden[1]);
+}
+
+static void job_free_all(void *arg)
+{
+	void **p = arg;
+
+	for (long i = 0; i < 20 * LEN(sizes); i++) {
+		errno = 1234;
+		free(p[i]);
+		REQUIRE(errno == 1234);
+	}
+	errno = 1234;
+	free(NULL);
+	REQUIRE(errno == 1234);
+}
+
+/* Every size, cached or unmapped, here or in a thread, unmap failing. */
+static int case_errno(long who, long nr, long err)
+{
+	forbidden[0] = nr;
+	forbidden[1] = err;
+	for (int round = 0; round < 3; round++) {
+		for (long i = 0; i < 20 * LEN(sizes); i++)
+			other[i] = malloc((size_t)sizes[i % LEN(sizes)]);
+		if (!round && nr)
+			in_thread((int)who, job_forbid, NULL, 0);
+		in_thread((int)who, job_free_all, other, 0);
+	}
+	return 0;
+}
+
+static volatile int stop;
+
+/* Random blocks, kept and dropped, until told to stop. */
+static void *churn(void *arg)
+{
+	void *keep[64] = { NULL };
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	while (!stop) {
+		unsigned int r = (unsigned int)rand_r(&seed);
+		void **at = &keep[r % 64];
+		size_t n = (size_t)sizes[r / 64 % 7];
+
+		free(*at);
+		*at = malloc(r % 7 ? n / 8 + 1 : n);
+		if (*at)
+			memset(*at, 1, 16);
+	}
+	for (int i = 0; i < LEN(keep); i++)
+		free(keep[i]);
+	return NULL;
+}
+
+static int case_fork(long rounds, long threads, long c)
+{
+	pthread_t id[8];
+	int status;
+
+	(void)c;
+	for (long i = 0; i < threads; i++)
+		REQUIRE(!pthread_create(&id[i], NULL, churn, (void *)(i + 1)));
+	while (rounds--) {
+		pid_t pid = fork();
+
+		REQUIRE(pid >= 0);
+		if (!pid) {
+			alarm(5);
+			for (int i = 0; i < 2 * LEN(sizes); i++)
+				free(malloc((size_t)sizes[i % LEN(sizes)]));
+			_exit(0);
+		}
+		REQUIRE(waitpid(pid, &status, 0) == pid && !status);
+	}
+	stop = 1;
+	for (long i = 0; i < threads; i++)
+		pthread_join(id[i], NULL);
+	return 0;
+}
+
+/* Threads are busy while main returns and lists are looked through. */
+static int case_busy_exit(long threads, long b, long c)
+{
+	pthread_t id;
+
+	(void)b, (void)c;
+	while (threads--)
+		REQUIRE(!pthread_create(&id, NULL, churn, (void *)threads));
+	for (long i = 0; i < 2000; i++)
+		free(malloc((size_t)(i % 3000)));
+	return 0;
+}
+
+static void *late[3000];
+
+/* Our static destructors run before those of a preloaded library. */
+static __attribute__((destructor)) void free_late(void)
+{
+	for (int i = 0; i < LEN(late); i++) {
+		free(late[i]);
+		late[i] = NULL;
+		free(malloc((size_t)i));
+	}
+}
+
+/* Frees at exit what it has, from atexit() if told so. */
+static int case_late(long size, long at_exit, long c)
+{
+	(void)c;
+	for (int i = 0; i < LEN(late); i++)
+		late[i] = malloc((size_t)size);
+	return at_exit && atexit(free_late);
+}
+
+/* ---- user data that looks like the allocator's own -------------------- */
+
+#define WORDS 4
+
+static uintptr_t stale[MANY][WORDS];
+static long stales;
+
+/* Remember what a block holds right after it was freed. */
+static void free_and_look(void *p)
+{
+	free(p);
+	memcpy(stale[stales++ % MANY], hide(p), sizeof(stale[0]));
+}
+
+static void imitate(void *p, size_t size, unsigned int r)
+{
+	const uintptr_t *from = stale[r % MANY];
+
+	memcpy(p, from, size < sizeof(stale[0]) ? size : sizeof(stale[0]));
+	if (size >= 2 * sizeof(stale[0]))
+		memcpy(shift(p, (long)size - (long)sizeof(stale[0])), from,
+		       sizeof(stale[0]));
+}
+
+/* Blocks whose user writes into them what freed ones held. */
+static int case_imitate(long size, long rounds, long mixed)
+{
+	static void *live[500], *wall[4];
+	unsigned int seed = 1;
+
+	for (int i = 0; i < LEN(wall); i++)
+		wall[i] = malloc((size_t)size);
+	for (long i = 0; i < rounds; i++) {
+		unsigned int r = (unsigned int)rand_r(&seed);
+		void **at = &live[r % LEN(live)];
+		size_t n = (size_t)size;
+
+		if (mixed)
+			n = 16 + (size_t)r / 512 % (size_t)size;
+		if (*at && r / 1024 % 2) {
+			imitate(*at, (size_t)16, r / 2048);
+			free_and_look(*at);
+			*at = NULL;
+			continue;
+		}
+		free(*at);
+		*at = malloc(n);
+		REQUIRE(*at);
+		imitate(*at, n, r / 2048);
+	}
+	for (int i = 0; i < LEN(live); i++)
+		free(live[i]);
+	return 0;
+}
+
+static void job_look(void *arg)
+{
+	free_and_look(arg);
+}
+
+/* The same with what another thread left in blocks it freed for us. */
+static int case_imitate_remote(long size, long b, long c)
+{
+	void *p[200];
+
+	(void)b, (void)c;
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < LEN(p); i++) {
+			p[i] = malloc((size_t)size);
+			REQUIRE(p[i]);
+		}
+		for (int i = 0; i < LEN(p) / 2; i++)
+			in_thread('B', job_look, p[i], 0);
+		for (int i = LEN(p) / 2; i < LEN(p); i++) {
+			imitate(p[i], (size_t)size, (unsigned int)i);
+			in_thread(i % 2 ? 'B' : 'A', job_free, p[i], 0);
+		}
+	}
+	return 0;
+}
+
+/* The same block again and again, always full of its own last words. */
+static int case_union(long size, long b, long c)
+{
+	uintptr_t words[WORDS];
+	size_t n = sizeof(words);
+
+	(void)b, (void)c;
+	if (n > (size_t)size)
+		n = (size_t)size;
+	for (int i = 0; i < 300; i++) {
+		void *p = malloc((size_t)size), *q = malloc((size_t)size);
+
+		REQUIRE(p && q);
+		free(p);
+		memcpy(words, hide(p), n);
+		memcpy(q, words, n);
+		p = malloc((size_t)size);
+		memcpy(p, words, n);
+		free(q);
+		memcpy(p, hide(q), n);
+		free(p);
+	}
+	return 0;
+}
+
+/* Whole blocks copied, what lies unwritten in them included. */
+static int case_copy(long size, long b, long c)
+{
+	void *p[64];
+
+	(void)b, (void)c;
+	for (int i = 0; i < LEN(p); i++)
+		p[i] = malloc((size_t)size);
+	for (int i = 0; i < LEN(p); i += 2)
+		free(p[i]);
+	for (int i = 0; i < LEN(p); i += 2)
+		p[i] = malloc((size_t)size);
+	for (int round = 0; round < 4; round++)
+		for (int i = 0; i < LEN(p); i++)
+			memmove(p[i], p[(i * 7 + 1) % LEN(p)],
+				malloc_usable_size(p[i]));
+	for (int i = 0; i < LEN(p); i++)
+		free(p[i]);
+	return 0;
+}
+
+static int case_realloc_loop(long from, long to, long step)
+{
+	char *p = NULL;
+
+	for (long n = from; n < to; n += step) {
+		p = realloc(p, (size_t)n);
+		REQUIRE(p);
+		p[n - 1] = 1;
+		if (n % 3 == 0)
+			free(malloc((size_t)n));
+	}
+	for (long n = to; n > from; n -= step) {
+		p = realloc(p, (size_t)n);
+		REQUIRE(p);
+	}
+	free(p);
+	return 0;
+}
+
+/* Blocks made here, freed there, made again from what came back. */
+static int case_hand_over(long size, long leave, long c)
+{
+	(void)c;
+	job_size = (size_t)size;
+	for (int round = 0; round < 10; round++) {
+		memset(other, 0, sizeof(other));
+		for (int i = 0; i < 200; i++)
+			in_thread("ABC"[i % 3], job_malloc, &other[i], 0);
+		in_thread("ABC"[round % 3], job_free_others, other, (int)leave);
+	}
+	return 0;
+}
+
+/* ---- running a case --------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	int (*run)(long, long, long);
+} cases[] = { { "double", case_double },
+	      { "remote", case_remote },
+	      { "remote-leave", case_remote_leave },
+	      { "crowd", case_crowd },
+	      { "entry", case_entry },
+	      { "stale", case_stale },
+	      { "near", case_near },
+	      { "unused", case_unused },
+	      { "foreign", case_foreign },
+	      { "clobber", case_clobber },
+	      { "past-end", case_past_end },
+	      { "after-free", case_after_free },
+	      { "closed", case_closed },
+	      { "taken", case_taken },
+	      { "handler", case_handler },
+	      { "blocked", case_blocked },
+	      { "operators", case_operators },
+	      { "overflow", case_overflow },
+	      { "alignment", case_alignment },
+	      { "limit", case_limit },
+	      { "errno", case_errno },
+	      { "fork", case_fork },
+	      { "busy-exit", case_busy_exit },
+	      { "late", case_late },
+	      { "imitate", case_imitate },
+	      { "imitate-remote", case_imitate_remote },
+	      { "union", case_union },
+	      { "copy", case_copy },
+	      { "realloc-loop", case_realloc_loop },
+	      { "hand-over", case_hand_over } };
+
+static int ran, failed;
+
+struct result {
+	int status;
+	char err[4096]; /* all of descriptor 2 */
+	ssize_t len;
+	uintptr_t note; /* the pointer that was misused, 0: any */
+};
+
+static void start_case(const char *name, const long *arg, int err, int where)
+{
+	char num[3][24];
+
+	dup2(err, 2);
+	dup2(where, NOTE_FD);
+	for (int i = NOTE_FD + 1; i < 20; i++)
+		close(i);
+	for (int i = 0; i < 3; i++)
+		sprintf(num[i], "%ld", arg[i]);
+	setenv("LD_PRELOAD", getenv("ALLOC_SO"), 1);
+	alarm(LIMIT);
+	execl("/proc/self/exe", "misuse", "--case", name, num[0], num[1],
+	      num[2], (char *)NULL);
+	_exit(126);
+}
+
+static void run_case(struct result *r, const char *name, const long *arg)
+{
+	int err = memfd_create("err", 0), where = memfd_create("note", 0);
+	pid_t pid = fork();
+
+	if (!pid)
+		start_case(name, arg, err, where);
+	if (pid < 0 || waitpid(pid, &r->status, 0) != pid) {
+		perror("misuse");
+		exit(2);
+	}
+	r->len = pread(err, r->err, sizeof(r->err) - 1, 0);
+	r->err[r->len < 0 ? 0 : r->len] = 0;
+	r->note = 0;
+	if (pread(where, &r->note, sizeof(r->note), 0) < 0)
+		r->note = 0;
+	close(err);
+	close(where);
+	ran++;
+}
+
+/* Is the output one line `allocator: WHAT 0xPTR...`, WHAT one of `texts`? */
+static int one_line(const struct result *r, const char *texts)
+{
+	static const char head[] = "allocator: ";
+	const char *at = r->err + sizeof(head) - 1, *end;
+	size_t n;
+
+	end = strchr(r->err, '\n');
+	if (!end || end[1] || strncmp(r->err, head, sizeof(head) - 1))
+		return 0;
+	for (; *texts; texts += n + (texts[n] == '|')) {
+		n = strcspn(texts, "|");
+		if (strncmp(at, texts, n) || strncmp(at + n, " 0x", 3))
+			continue;
+		return !r->note || strtoul(at + n + 3, NULL, 16) == r->note;
+	}
+	return 0;
+}
+
+static const char any_text[] =
+	"double free|free of foreign pointer|"
+	"free of misaligned pointer|free of interior pointer|"
+	"free list corrupted|realloc of freed pointer|"
+	"realloc of foreign pointer|realloc of misaligned pointer|"
+	"realloc of interior pointer|usable size of freed pointer|"
+	"usable size of foreign pointer|usable size of misaligned pointer|"
+	"usable size of interior pointer";
+
+/*
+ * Run one case. `want` is "ok" (exit 0, silent), "segv" (silent), "maybe"
+ * (ok, or any mistake reported), "dies" (by abort(), silently or not) or the
+ * texts that may be reported.
+ */
+static void expect(const char *want, const char *name, long a, long b, long c)
+{
+	long arg[3] = { a, b, c };
+	struct result r;
+	int good, aborted;
+
+	run_case(&r, name, arg);
+	aborted = WIFSIGNALED(r.status) && WTERMSIG(r.status) == SIGABRT;
+	if (WIFEXITED(r.status) && WEXITSTATUS(r.status) == 77)
+		return;
+	if (!strcmp(want, "ok"))
+		good = !r.status && !r.len;
+	else if (!strcmp(want, "segv"))
+		good = WIFSIGNALED(r.status) && !r.len &&
+		       WTERMSIG(r.status) == SIGSEGV;
+	else if (!strcmp(want, "maybe"))
+		good = (!r.status && !r.len) ||
+		       (aborted && one_line(&r, any_text));
+	else if (!strcmp(want, "dies"))
+		good = aborted && (!r.len || one_line(&r, any_text));
+	else
+		good = aborted && one_line(&r, want);
+	if (good)
+		return;
+	failed++;
+	printf("misuse --case %s %ld %ld %ld: wanted %s, got %s %d", name, a, b,
+	       c, want, WIFSIGNALED(r.status) ? "signal" : "exit",
+	       WIFSIGNALED(r.status) ? WTERMSIG(r.status) :
+				       WEXITSTATUS(r.status));
+	printf(", pointer 0x%lx, output: %s\n", (unsigned long)r.note,
+	       r.len ? r.err : "none");
+}
+
+/* "freed|foreign" for an entry point: the texts it would use for these. */
+static const char *texts(int op, const char *words)
+{
+	static char s[512];
+
+	*s = 0;
+	while (*words) {
+		size_t n = strcspn(words, "|");
+
+		if (*s)
+			strcat(s, "|");
+		if (op_text(op)[0] == 'f' && !strncmp(words, "freed", n))
+			strcat(s, "double free");
+		else
+			sprintf(s + strlen(s), "%s %.*s pointer", op_text(op),
+				(int)n, words);
+		words += n + (words[n] == '|');
+	}
+	return s;
+}
+
+/*
+ * How a freed block may be called. Once nothing of its slab, run or mapping
+ * is in use any more, its memory may be with the OS: then it is foreign.
+ */
+static const char *stale_words(long size, int crowded)
+{
+	return size <= UNIT && crowded ? "freed" : "freed|foreign";
+}
+
+/* ---- the groups ------------------------------------------------------- */
+
+static void group_double(void)
+{
+	for (int i = 0; i < LEN(sizes); i++)
+		for (int d = 0; d < LEN(depths); d++)
+			for (int how = EXIT_ONLY; how <= MIXED; how++)
+				expect(texts(FREE, stale_words(sizes[i],
+							       depths[d] < 3)),
+				       "double", sizes[i], depths[d], how);
+}
+
+static void group_remote(void)
+{
+	static const long deep[] = { 0, 1, 100, 2000 };
+
+	for (int i = 0; i < LEN(sizes); i++)
+		for (int o = 0; o < LEN(orders); o++)
+			for (int d = 0; d < LEN(deep); d++) {
+				const char *t = texts(FREE, "freed|foreign");
+
+				if (d > 1 && i % 2)
+					continue;
+				expect(t, "remote", sizes[i], o, deep[d]);
+				expect(t, "remote-leave", sizes[i], o, deep[d]);
+			}
+}
+
+static void group_entry(void)
+{
+	static const long some[] = { 64, 5000, 100000, 200000 };
+
+	for (int i = 0; i < LEN(some); i++)
+		for (int first = 0; first < OPS; first++) {
+			if (first == USABLE || first == ARRAY)
+				continue;
+			for (int op = 0; op < OPS; op++)
+				expect(texts(op, stale_words(some[i], 1)),
+				       "entry", some[i], first, op);
+		}
+}
+
+static void group_stale(void)
+{
+	for (int i = 0; i < LEN(sizes); i++)
+		for (int op = FREE; op <= ZERO; op++)
+			for (int d = 1; d < LEN(depths); d++)
+				expect(texts(op, stale_words(sizes[i], 1)),
+				       "stale", sizes[i], op, depths[d]);
+}
+
+static const char *near_words(int kind, int freed)
+{
+	if (kind == ONE || kind == EIGHT)
+		return "misaligned";
+	if (kind == PAST)
+		return "interior|foreign|misaligned";
+	if (freed)
+		return "interior|foreign|freed";
+	if (kind == BEFORE || kind == THIS_CHUNK)
+		return "interior|foreign";
+	return "interior";
+}
+
+static void group_near(void)
+{
+	for (int i = 0; i < LEN(sizes); i++)
+		for (int op = FREE; op <= ARRAY; op++)
+			for (int k = 0; k < NEARS; k++) {
+				expect(texts(op, near_words(k, 0)), "near",
+				       sizes[i], op, k);
+				expect(texts(op, near_words(k, 1)), "near",
+				       sizes[i], op, k + FREED);
+			}
+}
+
+static void group_unused(void)
+{
+	static const long ahead[] = { 1, 2, 10, 40 };
+
+	for (int i = 0; sizes[i] <= 1000; i++)
+		for (int k = 0; k < LEN(ahead); k++)
+			expect("double free", "unused", sizes[i], ahead[k], 0);
+}
+
+static void group_foreign(void)
+{
+	for (int op = FREE; op <= USABLE; op++)
+		for (int k = 0; k < FIXED + LEN(fixed); k++) {
+			int odd = k == CODE || k == LIBC || k == LITERAL ||
+				  (k >= FIXED && fixed[k - FIXED] % 16);
+			const char *t = texts(op, odd ? "foreign|misaligned" :
+							"foreign");
+
+			expect(t, "foreign", op, k, 0);
+			expect(t, "foreign", op, k, 20);
+		}
+}
+
+static void group_clobber(void)
+{
+	static const long deep[] = { 0, 1, 20 };
+
+	for (int i = 0; sizes[i] <= UNIT; i++)
+		for (int how = 0; how < CLOBBERS; how++)
+			for (int d = 0; d < LEN(deep); d++)
+				expect(how <= HIGH_BIT ? "free list corrupted" :
+							 "maybe",
+				       "clobber", sizes[i], how, deep[d]);
+}
+
+static void group_guard(void)
+{
+	static const long big[] = { 200000, 1l << 20, 16l << 20 };
+
+	for (int i = 0; i < LEN(big); i++) {
+		expect("segv", "past-end", big[i], 0, 0);
+		expect("segv", "past-end", big[i], PAGE - 1, 0);
+	}
+}
+
+static void group_unmapped(void)
+{
+	const char *direct = getenv("ALLOC_DIRECT");
+
+	for (int i = 0; i < LEN(sizes); i++)
+		for (int write = 0; write < 2; write++)
+			if (sizes[i] > 2 * UNIT || (direct && *direct == '1'))
+				expect("segv", "after-free", sizes[i], write,
+				       0);
+}
+
+/* What is closed is lost, unless there is an ALLOC_LOG; but it must end. */
+static void group_line(void)
+{
+	static const long some[] = { 64, 5000, 200000 };
+
+	for (int i = 0; i < LEN(some); i++) {
+		expect(texts(FREE, stale_words(some[i], 1)), "blocked", some[i],
+		       0, 0);
+		for (int how = CLOSE_2; how <= REUSE_3; how++)
+			expect("dies", "closed", how, some[i], 0);
+	}
+}
+
+/* Mistakes in all threads at once: whole lines, one at least. */
+static void group_crowd(void)
+{
+	long arg[3] = { 8, 0, 0 };
+	struct result r;
+
+	for (int i = 0; i < 20; i++) {
+		char *s, *end;
+		int good;
+
+		run_case(&r, "crowd", arg);
+		good = WIFSIGNALED(r.status) && WTERMSIG(r.status) == SIGABRT;
+		good = good && r.len > 0;
+		for (s = r.err; *s && good; s = end + 1) {
+			end = strchr(s, '\n');
+			good = end &&
+			       !strncmp(s, "allocator: double free 0x", 25);
+		}
+		if (!good) {
+			failed++;
+			printf("crowd: status %d, output: %s\n", r.status,
+			       r.err);
+		}
+	}
+}
+
+static void group_handler(void)
+{
+	long arg[3] = { 0, 0, 0 };
+	struct result r;
+
+	for (int i = 0; i < LEN(sizes); i++) {
+		arg[0] = sizes[i];
+		run_case(&r, "handler", arg);
+		if (!WIFEXITED(r.status) || WEXITSTATUS(r.status) != 9 ||
+		    !one_line(&r, texts(FREE, "freed|foreign"))) {
+			failed++;
+			printf("handler %ld: status %d, output: %s\n", sizes[i],
+			       r.status, r.err);
+		}
+	}
+}
+
+static void group_limits(void)
+{
+	static const long some[] = { 16, 1000, 60000, 100000, 1l << 20 };
+
+	expect("ok", "overflow", 0, 0, 0);
+	expect("ok", "alignment", 0, 0, 0);
+	for (int i = 0; i < LEN(some); i++)
+		expect("ok", "limit", some[i], 64, 0);
+}
+
+static void group_errno(void)
+{
+	static const int calls[] = { SYS_munmap, SYS_madvise, SYS_mremap,
+				     SYS_mprotect };
+	static const int errors[] = { ENOMEM, EPERM, EINVAL };
+
+	for (int who = 'A'; who <= 'B'; who++) {
+		expect("ok", "errno", who, 0, 0);
+		for (int i = 0; i < LEN(calls); i++)
+			for (int e = 0; e < LEN(errors); e++)
+				expect("ok", "errno", who, calls[i], errors[e]);
+	}
+}
+
+static void group_fork(void)
+{
+	expect("ok", "fork", 1000, 4, 0);
+}
+
+static void group_honest(void)
+{
+	expect("ok", "operators", 0, 0, 0);
+	for (int i = 0; i < LEN(sizes); i++) {
+		expect("ok", "copy", sizes[i], 0, 0);
+		expect("ok", "hand-over", sizes[i], 0, 0);
+		expect("ok", "hand-over", sizes[i], 1, 0);
+	}
+	expect("ok", "realloc-loop", 1, 3000, 1);
+	expect("ok", "realloc-loop", 16, 300000, 1024);
+	expect("ok", "realloc-loop", 60000, 20l << 20, 400000);
+}
+
+/* Reads freed memory, so only where it stays mapped: small, cached. */
+static void group_imitate(void)
+{
+	for (int i = 0; sizes[i] <= 1000; i++) {
+		expect("ok", "imitate", sizes[i], 200000, 0);
+		expect("ok", "union", sizes[i], 0, 0);
+		expect("ok", "imitate-remote", sizes[i], 0, 0);
+	}
+	expect("ok", "imitate", 1500, 200000, 1);
+}
+
+static void group_exit(void)
+{
+	for (int i = 0; sizes[i] <= 200000; i++) {
+		expect("ok", "late", sizes[i] > 5000 ? 5000 : sizes[i], 0, 0);
+		expect("ok", "late", sizes[i] > 5000 ? 5000 : sizes[i], 1, 0);
+	}
+	for (int i = 0; i < 30; i++)
+		expect("ok", "busy-exit", 3, 0, 0);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} groups[] = { { "double", group_double },   { "remote", group_remote },
+	       { "entry", group_entry },     { "stale", group_stale },
+	       { "near", group_near },       { "unused", group_unused },
+	       { "foreign", group_foreign }, { "clobber", group_clobber },
+	       { "guard", group_guard },     { "unmapped", group_unmapped },
+	       { "line", group_line },       { "crowd", group_crowd },
+	       { "handler", group_handler }, { "limits", group_limits },
+	       { "errno", group_errno },     { "fork", group_fork },
+	       { "honest", group_honest },   { "imitate", group_imitate },
+	       { "exit", group_exit } };
+
+static int one_case(char **argv)
+{
+	struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+	for (int i = 0; i < LEN(cases); i++)
+		if (!strcmp(argv[0], cases[i].name))
+			return cases[i].run(atol(argv[1]), atol(argv[2]),
+					    atol(argv[3]));
+	return 125;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 6 && !strcmp(argv[1], "--case"))
+		return one_case(argv + 2);
+	if (argc < 2 || !getenv("ALLOC_SO")) {
+		fprintf(stderr, "usage: ALLOC_SO=LIBRARY misuse GROUP...\n");
+		return 2;
+	}
+	while (*++argv) {
+		int known = 0;
+
+		for (int i = 0; i < LEN(groups); i++) {
+			if (strcmp(*argv, groups[i].name))
+				continue;
+			known = 1;
+			groups[i].run();
+		}
+		if (!known) {
+			fprintf(stderr, "misuse: no group %s\n", *argv);
+			return 2;
+		}
+	}
+	printf("%d cases, %d wrong\n", ran, failed);
+	return failed || !ran;
+}

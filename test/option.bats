@@ -1,0 +1,250 @@
+# The ALLOC_* variables: what a value does, and that a bad one does no harm.
+#
+# shellcheck disable=SC2030,SC2031 # status and output are those of this test
+
+load lib
+
+setup_file()
+{
+	cc_test startup
+}
+
+# with VARIABLE VALUE - runs a program with it; its own output must be as ever
+with()
+{
+	local dir=$BATS_TEST_TMPDIR
+	status=0
+	bare env "$1=$2" "${@:3}" LD_PRELOAD="$ALLOC_SO" \
+		build/test/startup work \
+		>"$dir/out" 2>"$dir/err" || status=$?
+	lines=()
+	mapfile -t lines <"$dir/err"
+	echo "$1='$2': $status, $(cat "$dir/out"), ${lines[*]}"
+	[ "$status" -eq 0 ]
+	[ "$(cat "$dir/out")" = worked ]
+}
+
+# effective NAME - what ALLOC_HELP, just run, said of an option
+effective()
+{
+	printf '%s\n' "${lines[@]}" |
+		sed -n "s/^allocator: .*\\b$1=\\([^ ]*\\).*/\\1/p"
+}
+
+# refused VARIABLE VALUE DEFAULT - one line about it, and the default
+refused()
+{
+	with "$1" "$2"
+	[ "${#lines[@]}" -eq 1 ]
+	[[ "${lines[0]}" == "allocator: $1="*"using $3"* ]]
+	[ "${#lines[0]}" -le 200 ]
+	with "$1" "$2" ALLOC_HELP=1
+	[ "$(printf '%s\n' "${lines[@]}" | grep -c "$1=.*using")" -eq 1 ]
+	[ "$(effective "$1" | tail -n 1)" = "$3" ]
+}
+
+# accepted VARIABLE VALUE EFFECTIVE - not a word, and it is in force
+accepted()
+{
+	with "$1" "$2"
+	[ "${#lines[@]}" -eq 0 ]
+	with "$1" "$2" ALLOC_HELP=1
+	[ "$(effective "$1")" = "$3" ]
+}
+
+@test "option: no variables, no output" {
+	with UNRELATED 1
+	[ "${#lines[@]}" -eq 0 ]
+}
+
+@test "option: ALLOC_THRESH takes 0 to 65536" {
+	local n
+	for n in 0 1 8 100 400 65535 65536; do
+		accepted ALLOC_THRESH $n $n
+	done
+}
+
+@test "option: an empty value is none" {
+	accepted ALLOC_THRESH "" 200
+	accepted ALLOC_DIRECT "" 0
+	with ALLOC_HELP ""
+	[ "${#lines[@]}" -eq 0 ]
+	with ALLOC_LOG ""
+	[ "${#lines[@]}" -eq 0 ]
+	with ALLOC_TRACE ""
+	[ "${#lines[@]}" -eq 0 ]
+}
+
+@test "option: a bad ALLOC_THRESH costs one line and gives the default" {
+	local bad long
+	long=$(printf '9%.0s' {1..3000})
+	for bad in abc -1 1e3 " 8" "8 " 8k 99999999999999999999 65537 0x10 +5 \
+		4294967296 18446744073709551616 18446744073709551617 "1,000" \
+		"$long" $'8\n8' $'\e[31m' %s%n%p; do
+		refused ALLOC_THRESH "$bad" 200
+	done
+}
+
+@test "option: a bad ALLOC_DIRECT costs one line and gives the default" {
+	local bad
+	accepted ALLOC_DIRECT 0 0
+	accepted ALLOC_DIRECT 1 1
+	for bad in 2 yes -1 on "1 " 11; do
+		refused ALLOC_DIRECT "$bad" 0
+	done
+}
+
+@test "option: a bad ALLOC_HELP is one line, not the help" {
+	local bad
+	with ALLOC_HELP 0
+	[ "${#lines[@]}" -eq 0 ]
+	for bad in 2 yes -1; do
+		with ALLOC_HELP "$bad"
+		[ "${#lines[@]}" -eq 1 ]
+		[[ "${lines[0]}" == "allocator: ALLOC_HELP="* ]]
+	done
+}
+
+@test "option: a line about a bad value is all printable" {
+	with ALLOC_THRESH $'a\nb\ec\x80\xff'
+	[ "${#lines[@]}" -eq 1 ]
+	run grep -aP '[^\x20-\x7e]' "$BATS_TEST_TMPDIR/err"
+	echo "$output"
+	[ "$status" -eq 1 ]
+}
+
+@test "option: several bad values, a line each" {
+	with ALLOC_THRESH abc ALLOC_DIRECT=maybe ALLOC_HELP=perhaps
+	[ "${#lines[@]}" -eq 3 ]
+}
+
+@test "option: ALLOC_HELP=1 names version and every option" {
+	local name
+	with ALLOC_HELP 1
+	[[ "${lines[0]}" =~ ^allocator.*[0-9]+\.[0-9]+ ]]
+	for name in THRESH DIRECT HELP LOG TRACE; do
+		echo "$name"
+		[ "$(printf '%s\n' "${lines[@]}" |
+			grep -c "^allocator: .*ALLOC_$name\\b")" -eq 1 ]
+	done
+	[ "$(effective ALLOC_THRESH)" = 200 ]
+	[ "$(effective ALLOC_DIRECT)" = 0 ]
+	[ "$(effective ALLOC_HELP)" = 1 ]
+}
+
+@test "option: ALLOC_HELP=1 tells the values in force, in any order" {
+	local log=$BATS_TEST_TMPDIR/a.log
+	with ALLOC_HELP 1 ALLOC_THRESH=7 ALLOC_DIRECT=1
+	[ "$(effective ALLOC_THRESH)" = 7 ]
+	[ "$(effective ALLOC_DIRECT)" = 1 ]
+	with ALLOC_LOG "$log" ALLOC_THRESH=9 ALLOC_HELP=1
+	[ "${#lines[@]}" -eq 0 ]
+	mapfile -t lines <"$log"
+	[ "$(effective ALLOC_THRESH)" = 9 ]
+	[ "$(effective ALLOC_LOG)" = "$log" ]
+}
+
+@test "option: names that only begin alike are nobody's" {
+	with ALLOC_THRESHOLD abc ALLOC_=x ALLOC_DIRECT_=2 ALLOC=1
+	[ "${#lines[@]}" -eq 0 ]
+}
+
+@test "option: ALLOC_LOG takes all output, whatever the order" {
+	local log=$BATS_TEST_TMPDIR/log
+	with ALLOC_THRESH abc ALLOC_LOG="$log"
+	[ "${#lines[@]}" -eq 0 ]
+	[ "$(grep -c '^allocator: ALLOC_THRESH=' "$log")" -eq 1 ]
+	# appends, as a program's children need it
+	with ALLOC_LOG "$log" ALLOC_THRESH=abc
+	[ "$(grep -c '^allocator: ALLOC_THRESH=' "$log")" -eq 2 ]
+}
+
+@test "option: %p in ALLOC_LOG is the process id" {
+	local dir=$BATS_TEST_TMPDIR file pids=()
+	# shellcheck disable=SC2016 # for the inner shell
+	ALLOC_HELP=1 ALLOC_LOG=$dir/%p.x.%p pre sh -c \
+		'echo $$; sh -c "echo \$\$; :"; ls / >/dev/null' >"$dir/pids"
+	mapfile -t pids <"$dir/pids"
+	[ "${#pids[@]}" -eq 2 ]
+	for file in "${pids[@]}"; do
+		[ "$(grep -c ALLOC_THRESH= "$dir/$file.x.$file")" -eq 1 ]
+	done
+	for file in "$dir"/*.x.*; do
+		[ "$(grep -c ALLOC_THRESH= "$file")" -eq 1 ]
+	done
+}
+
+@test "option: other percent signs in ALLOC_LOG stay as they are" {
+	local dir=$BATS_TEST_TMPDIR
+	with ALLOC_LOG "$dir/a%s%d%%n%" ALLOC_HELP=1
+	[ "${#lines[@]}" -eq 0 ]
+	[ -s "$dir/a%s%d%%n%" ] || [ -s "$dir/a%s%d%n%" ]
+}
+
+# An ALLOC_LOG that can't be used: the help comes to standard error instead
+@test "option: an ALLOC_LOG that can't be opened" {
+	local path long
+	long=/tmp/$(printf 'x%.0s' {1..5000})
+	touch "$BATS_TEST_TMPDIR/file"
+	for path in /nonexistent/x "$BATS_TEST_TMPDIR" / \
+		"$BATS_TEST_TMPDIR/file/x" "$long" \
+		"/tmp/$(printf 'x%.0s' {1..300})"; do
+		with ALLOC_LOG "$path"
+		[ "${#lines[@]}" -le 1 ]
+		with ALLOC_LOG "$path" ALLOC_HELP=1
+		[ "$(effective ALLOC_THRESH)" = 200 ]
+	done
+}
+
+@test "option: an ALLOC_LOG that takes nothing" {
+	with ALLOC_LOG /dev/full ALLOC_HELP=1
+	[ "${#lines[@]}" -eq 0 ]
+	with ALLOC_LOG /dev/null ALLOC_HELP=1
+	[ "${#lines[@]}" -eq 0 ]
+}
+
+@test "option: a misuse is reported in ALLOC_LOG" {
+	local log=$BATS_TEST_TMPDIR/log
+	cc_test misuse
+	ALLOC_LOG=$log run pre build/test/misuse --case double 64 0 0
+	echo "$status $output"
+	[ "$status" -eq 134 ]
+	[ -z "$output" ]
+	[ "$(grep -c '^allocator: double free 0x' "$log")" -eq 1 ]
+	[ "$(wc -l <"$log")" -eq 1 ]
+	ALLOC_LOG=/nonexistent/x run pre build/test/misuse --case double 64 0 0
+	[ "$status" -eq 134 ]
+	[[ "$output" == *"allocator: double free 0x"* ]]
+	ALLOC_LOG=/dev/full run pre build/test/misuse --case double 64 0 0
+	[ "$status" -eq 134 ]
+	[ -z "$output" ]
+}
+
+@test "option: the values have the effect they name" {
+	need strace
+	strace -o /dev/null true || skip "may not trace"
+	local n log=$BATS_TEST_TMPDIR/calls last=1000000
+	# shellcheck disable=SC2016 # this is perl
+	local program='for (1..2000) { my %h = map { $_ => "x$_" } 1..5 }'
+	for n in "ALLOC_DIRECT=1 ALLOC_THRESH=0" "ALLOC_DIRECT=1" \
+		"ALLOC_DIRECT=0"; do
+		# shellcheck disable=SC2086 # one assignment a word
+		env $n strace -qq -f -o "$log" -e trace=mmap,munmap \
+			-E LD_PRELOAD="$ALLOC_SO" perl -e "$program"
+		n=$(wc -l <"$log")
+		echo "$n calls, before $last"
+		[ $((n * 3)) -lt "$last" ]
+		last=$n
+	done
+}
+
+@test "option: standard error may be closed, or full" {
+	run bash -c 'ALLOC_HELP=1 ALLOC_THRESH=abc LD_PRELOAD=$ALLOC_SO \
+		build/test/startup work 2>&-'
+	[ "$status" -eq 0 ]
+	[ "$output" = worked ]
+	run bash -c 'ALLOC_HELP=1 ALLOC_THRESH=abc LD_PRELOAD=$ALLOC_SO \
+		build/test/startup work 2>/dev/full'
+	[ "$status" -eq 0 ]
+	[ "$output" = worked ]
+}

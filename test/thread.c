@@ -1,0 +1,1048 @@
+/*
+ * thread.c - threads that come, go, idle and exchange blocks; fork; exit.
+ *
+ * FULL=1 runs the long counts. With -DEARLY this file is a library instead,
+ * whose constructor runs threads and forks before main.
+ */
+#include "test.h"
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/time.h>
+
+static atomic_int stop;
+
+static pthread_t start(void *(*run)(void *), void *arg)
+{
+	pthread_t thread;
+	int code = pthread_create(&thread, NULL, run, arg);
+
+	CHECKF(code == 0, "pthread_create gave %d", code);
+	return thread;
+}
+
+static void join(pthread_t thread)
+{
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* One step among 32 blocks, 16 B to 2 MiB, that verifies what it frees */
+static void shuffle(char **slots, uint64_t *state)
+{
+	uint64_t r = test_random(state);
+	size_t n = (r >> 8) % ((size_t)16 << (r >> 32) % 18) + 16;
+	char **slot = &slots[r % 32], *p = *slot;
+
+	if (p && r & 32) {
+		CHECK(p[0] == 77 && p[15] == 78);
+		free(p);
+		*slot = NULL;
+		return;
+	}
+	if (p) {
+		CHECK(p[0] == 77 && p[15] == 78);
+		p = realloc(p, n);
+	} else {
+		p = malloc(n);
+	}
+	CHECK(p);
+	p[0] = 77;
+	p[15] = 78;
+	p[n - 1] = n == 16 ? 78 : 79;
+	*slot = p;
+}
+
+static void empty(char **slots)
+{
+	int i;
+
+	for (i = 0; i < 32; i++)
+		free(slots[i]);
+}
+
+/* Works until told to stop, with pauses so that others get a processor. */
+static void *busy(void *arg)
+{
+	uint64_t state = (uintptr_t)arg * 77 + 1;
+	char *slots[32] = { NULL };
+	unsigned int i;
+
+	for (i = 0; !stop; i++) {
+		shuffle(slots, &state);
+		if (i % 64 == 0)
+			usleep(50);
+	}
+	empty(slots);
+	return NULL;
+}
+
+static void *short_life(void *arg)
+{
+	free(malloc(1000));
+	return arg;
+}
+
+/* What a child must be able to do, however its parent was interrupted */
+__attribute__((noreturn)) static void child_life(void)
+{
+	uint64_t state = 99;
+	char *slots[32] = { NULL }, *p;
+	int i;
+
+	alarm(30);
+	CHECK(setenv("ALLOC_TEST_CHILD", "yes", 1) == 0);
+	free(malloc(64));
+	p = malloc(4 * MIB);
+	CHECK(p);
+	p[0] = p[4 * MIB - 1] = 1;
+	free(p);
+	for (i = 0; i < 100; i++)
+		shuffle(slots, &state);
+	join(start(short_life, NULL));
+	empty(slots);
+	_exit(0);
+}
+
+static void fork_once(void)
+{
+	pid_t pid = fork();
+	int code;
+
+	CHECK(pid >= 0);
+	if (pid == 0)
+		child_life();
+	code = test_wait(pid);
+	CHECKF(code == 0, "a child ended with %d", code);
+}
+
+#ifdef EARLY
+
+__attribute__((constructor)) static void early(void)
+{
+	pthread_t threads[4];
+	uintptr_t i;
+
+	for (i = 0; i < 4; i++)
+		threads[i] = start(busy, (void *)i);
+	for (i = 0; i < 3; i++)
+		fork_once();
+	stop = 1;
+	for (i = 0; i < 4; i++)
+		join(threads[i]);
+}
+
+#else
+
+static void forks(void)
+{
+	pthread_t threads[8];
+	long n = test_scale(600, 2000);
+	uintptr_t i;
+
+	for (i = 0; i < 8; i++)
+		threads[i] = start(busy, (void *)i);
+	while (n-- > 0)
+		fork_once();
+	stop = 1;
+	for (i = 0; i < 8; i++)
+		join(threads[i]);
+}
+
+static void *busy_forking(void *arg)
+{
+	uint64_t state = (uintptr_t)arg * 77 + 1;
+	long i, rounds = test_scale(60, 250);
+	char *slots[32] = { NULL };
+	int k;
+
+	for (i = 0; i < rounds; i++) {
+		for (k = 0; k < 64; k++)
+			shuffle(slots, &state);
+		fork_once();
+	}
+	empty(slots);
+	return NULL;
+}
+
+static void forks_in_threads(void)
+{
+	pthread_t threads[8];
+	uintptr_t i;
+
+	for (i = 0; i < 8; i++)
+		threads[i] = start(busy_forking, (void *)i);
+	for (i = 0; i < 8; i++)
+		join(threads[i]);
+}
+
+/* The children free what threads that they do not have had allocated. */
+static atomic_int makers_ready;
+
+static void *makes_blocks(void *arg)
+{
+	char **p = arg;
+	size_t i;
+
+	for (i = 0; i < 1000; i++) {
+		size_t n = i * 97 % 40000 + 16;
+
+		p[i] = malloc(n);
+		CHECK(p[i]);
+		test_fill(p[i], 16, i);
+	}
+	makers_ready++;
+	while (!stop)
+		usleep(1000);
+	return NULL;
+}
+
+static void child_frees(void)
+{
+	static char *p[4][1000];
+	pthread_t threads[4];
+	int i, k, round;
+	pid_t pid;
+
+	for (i = 0; i < 4; i++)
+		threads[i] = start(makes_blocks, p[i]);
+	while (makers_ready < 4)
+		usleep(100);
+	for (round = 0; round < 20; round++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		for (i = 0; pid == 0 && i < 4; i++)
+			for (k = 0; k < 1000; k++) {
+				CHECK(test_filled(p[i][k], 16, (size_t)k));
+				free(realloc(p[i][k], (size_t)k * 50 + 1));
+			}
+		if (pid == 0)
+			child_life();
+		CHECK(test_wait(pid) == 0);
+	}
+	stop = 1;
+	for (i = 0; i < 4; i++)
+		join(threads[i]);
+	for (i = 0; i < 4; i++)
+		for (k = 0; k < 1000; k++)
+			free(p[i][k]);
+}
+
+static volatile sig_atomic_t ticks, bad_ticks;
+
+/* The interrupted malloc may be anywhere; the child must not need it. */
+static void fork_on_tick(int sig)
+{
+	int err = errno, status = -1;
+	pid_t pid = fork();
+
+	(void)sig;
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		bad_ticks++;
+	ticks++;
+	errno = err;
+}
+
+static void fork_in_handler(void)
+{
+	struct itimerval every = { { 0, 300 }, { 0, 300 } }, never = { 0 };
+	struct sigaction act = { .sa_handler = fork_on_tick };
+	char *slots[32] = { NULL };
+	uint64_t state = 5;
+
+	act.sa_flags = SA_RESTART;
+	CHECK(sigaction(SIGALRM, &act, NULL) == 0);
+	CHECK(setitimer(ITIMER_REAL, &every, NULL) == 0);
+	while (ticks < 1000)
+		shuffle(slots, &state);
+	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+	CHECKF(bad_ticks == 0, "%d of %d forks", (int)bad_ticks, (int)ticks);
+	empty(slots);
+	/* The heap is in order: all of it can be used again. */
+	for (ticks = 0; ticks < 10000; ticks++)
+		shuffle(memset(slots, 0, ticks ? 0 : sizeof(slots)), &state);
+	empty(slots);
+}
+
+/* Every start of a program runs threads and forks in its constructors. */
+static void early(void)
+{
+	int i, code;
+	pid_t pid;
+
+	for (i = 0; i < 60; i++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			alarm(30);
+			execl("/bin/true", "true", (char *)NULL);
+			_exit(TEST_FAILED);
+		}
+		code = test_wait(pid);
+		CHECKF(code == 0, "round %d ended with %d", i, code);
+	}
+}
+
+/* Freed memory past the bound is gone, so a fork need not promise it. */
+static void fork_after_free(void)
+{
+	enum { BLOCKS = 1000 };
+	static char *p[BLOCKS];
+	size_t i, before = test_status("VmData:"), after;
+
+	for (i = 0; i < BLOCKS; i++) {
+		p[i] = malloc(64 * KIB + i * KIB);
+		CHECK(p[i]);
+		p[i][0] = 1;
+	}
+	CHECK(test_status("VmData:") > before + 500 * MIB);
+	for (i = 0; i < BLOCKS; i++)
+		free(p[i]);
+	after = test_status("VmData:");
+	CHECKF(after < before + 80 * MIB, "%zu MiB", (after - before) / MIB);
+	CHECK(system("true") == 0);
+}
+
+static void *idles_after_work(void *arg)
+{
+	char *p[100];
+	size_t i;
+
+	for (i = 0; i < 100; i++) {
+		p[i] = malloc(10000);
+		CHECK(p[i]);
+		memset(p[i], 1, 10000);
+	}
+	for (i = 0; i < 100; i++)
+		free(p[i]);
+	atomic_fetch_add((atomic_int *)arg, 1);
+	for (;;)
+		pause();
+}
+
+/* A child of a child of a child ..., each with four idle threads */
+__attribute__((noreturn)) static void lineage(size_t *rss, int count)
+{
+	int number, i;
+	pid_t pid;
+
+	for (number = 0; number < count; number++) {
+		atomic_int ready = 0;
+
+		rss[number] = test_rss();
+		for (i = 0; i < 4; i++)
+			start(idles_after_work, &ready);
+		while (ready < 4)
+			usleep(200);
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid)
+			_exit(test_wait(pid));
+	}
+	rss[count] = test_rss();
+	_exit(0);
+}
+
+/* What the threads held that a child does not have must not pile up. */
+static void generations(void)
+{
+	size_t *rss = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = fork();
+
+	CHECK(pid >= 0 && rss != MAP_FAILED);
+	if (pid == 0)
+		lineage(rss, 60);
+	CHECK(test_wait(pid) == 0);
+	CHECKF(rss[60] < rss[10] + 8 * MIB, "%zu KiB, after 10 generations "
+	       "%zu KiB", rss[60] / KIB, rss[10] / KIB);
+}
+
+/* Parent and child write to the same addresses and see their own bytes. */
+static void private_memory(void)
+{
+	static char *p[100];
+	int i, k;
+	pid_t pid;
+
+	for (i = 0; i < 100; i++) {
+		p[i] = malloc((size_t)16 << i % 17);
+		CHECK(p[i]);
+		p[i][0] = 1;
+	}
+	for (k = 0; k < 10; k++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		for (i = 0; i < 100; i++) {
+			CHECK(p[i][0] == 1 + k);
+			p[i][0] = pid ? (char)(2 + k) : 99;
+		}
+		for (i = 0; pid == 0 && i < 100; i++)
+			free(p[i]);
+		if (pid == 0)
+			_exit(0);
+		CHECK(test_wait(pid) == 0);
+	}
+	for (i = 0; i < 100; i++)
+		CHECK(p[i][0] == 1 + k);
+}
+
+/* A new process image while the others allocate: spawn shares the memory. */
+static void spawns(void)
+{
+	pthread_t threads[4];
+	uintptr_t i;
+
+	for (i = 0; i < 4; i++)
+		threads[i] = start(busy, (void *)i);
+	for (i = 0; i < 100; i++)
+		CHECK(system("exit 0") == 0);
+	stop = 1;
+	for (i = 0; i < 4; i++)
+		join(threads[i]);
+}
+
+/* A process may end while its threads are in the middle of malloc. */
+static void exit_while_running(void)
+{
+	uintptr_t i, k;
+	int code;
+	pid_t pid;
+
+	for (i = 0; i < 60; i++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			alarm(30);
+			for (k = 0; k < 8; k++)
+				start(busy, (void *)k);
+			usleep((useconds_t)(i * 100));
+			exit(0);
+		}
+		code = test_wait(pid);
+		CHECKF(code == 0, "round %d ended with %d", (int)i, code);
+	}
+}
+
+static char *volatile left_behind;
+
+static void *one_round(void *arg)
+{
+	size_t n = 4096 + (uintptr_t)arg * 7919 % MIB;
+	char *p = malloc(n), *q = malloc(100);
+
+	CHECK(p && q);
+	p[0] = p[n - 1] = 1;
+	p = realloc(p, n / 2 + 4096);
+	CHECK(p && p[0] == 1);
+	free(p);
+	free(left_behind);
+	q[0] = 5;
+	left_behind = q;
+	return NULL;
+}
+
+/* Create and join for ever: memory and mappings stay as they were. */
+static void churn(void)
+{
+	long i, rounds = test_scale(20000, 100000), maps = 0;
+	size_t rss = 0;
+
+	for (i = 0; i < rounds; i++) {
+		if (i == 1000) {
+			rss = test_rss();
+			maps = test_maps();
+		}
+		join(start(one_round, (void *)i));
+	}
+	CHECKF(test_rss() < rss + 3 * MIB, "%zu KiB more after %ld rounds",
+	       (test_rss() - rss) / KIB, rounds);
+	CHECKF(test_maps() < maps + 20, "%ld mappings, after 1000 rounds %ld",
+	       test_maps(), maps);
+	free(left_behind);
+}
+
+/* Each thread ends with its blocks live; the next one replaces half. */
+static void *relay_leg(void *arg)
+{
+	char **slots = arg;
+	uint64_t state = (uintptr_t)slots[32];
+	int i;
+
+	for (i = 0; i < 100; i++)
+		shuffle(slots, &state);
+	return NULL;
+}
+
+static void relay(void)
+{
+	char *slots[4][33];
+	pthread_t threads[4];
+	size_t rss = 0;
+	long i, rounds = test_scale(2500, 20000);
+	int k;
+
+	memset(slots, 0, sizeof(slots));
+	for (i = 0; i < rounds; i++) {
+		if (i == 500)
+			rss = test_rss();
+		for (k = 0; k < 4; k++) {
+			slots[k][32] = (char *)(uintptr_t)(i * 4 + k + 1);
+			threads[k] = start(relay_leg, slots[k]);
+		}
+		for (k = 0; k < 4; k++)
+			join(threads[k]);
+	}
+	CHECKF(test_rss() < rss + 32 * MIB, "%zu KiB more",
+	       (test_rss() - rss) / KIB);
+	for (k = 0; k < 4; k++)
+		empty(slots[k]);
+}
+
+enum { RING = 1024 };
+
+static struct ring {
+	_Atomic(char *) slot[RING];
+	long items;
+} ring;
+
+static const size_t ring_sizes[] = { 256, 512, 4096, 256 };
+
+static void *produce(void *arg)
+{
+	struct ring *r = arg;
+	long i;
+	char *p;
+
+	for (i = 0; i < r->items; i++) {
+		p = malloc(ring_sizes[i / 3 % 4]);
+		CHECK(p);
+		memcpy(p, &i, sizeof(i));
+		while (atomic_load_explicit(&r->slot[i % RING],
+					    memory_order_acquire))
+			sched_yield();
+		atomic_store_explicit(&r->slot[i % RING], p,
+				      memory_order_release);
+	}
+	return NULL;
+}
+
+/* One thread allocates, another frees: memory stays near what is live. */
+static void producer_consumer(void)
+{
+	size_t begin = test_rss(), early_rss = 0, rss;
+	pthread_t thread;
+	long i;
+	char *p;
+
+	ring.items = test_scale(5000000, 50000000);
+	thread = start(produce, &ring);
+	for (i = 0; i < ring.items; i++) {
+		while (!(p = atomic_load_explicit(&ring.slot[i % RING],
+						  memory_order_acquire)))
+			sched_yield();
+		CHECK(memcmp(p, &i, sizeof(i)) == 0);
+		atomic_store_explicit(&ring.slot[i % RING], NULL,
+				      memory_order_release);
+		free(p);
+		if ((i + 1) % (ring.items / 20))
+			continue;
+		rss = test_rss();
+		if (!early_rss && i >= ring.items / 10)
+			early_rss = rss;
+		CHECKF(rss < begin + 48 * MIB, "%zu MiB after %ld items",
+		       (rss - begin) / MIB, i);
+		CHECKF(!early_rss || rss < early_rss + 8 * MIB,
+		       "from %zu to %zu KiB", early_rss / KIB, rss / KIB);
+	}
+	join(thread);
+}
+
+static _Atomic(char *) mailbox[512];
+
+static void *exchanges(void *arg)
+{
+	uint64_t state = (uintptr_t)arg * 13 + 7, r;
+	long i, items = test_scale(1000000, 10000000);
+	char *p;
+
+	for (i = 0; i < items; i++) {
+		r = test_random(&state);
+		p = malloc(ring_sizes[r % 4]);
+		CHECK(p);
+		memset(p, (int)(r & 127), 32);
+		p = atomic_exchange(&mailbox[(r >> 8) % 512], p);
+		CHECK(!p || test_all(p, 32, p[0]));
+		free(p);
+	}
+	return NULL;
+}
+
+/* Everybody frees what anybody allocated. */
+static void n_to_n(void)
+{
+	size_t begin = test_rss();
+	pthread_t threads[4];
+	uintptr_t i;
+
+	for (i = 0; i < 4; i++)
+		threads[i] = start(exchanges, (void *)i);
+	for (i = 0; i < 4; i++)
+		join(threads[i]);
+	CHECKF(test_rss() < begin + 24 * MIB, "%zu MiB",
+	       (test_rss() - begin) / MIB);
+	for (i = 0; i < COUNT(mailbox); i++)
+		free(mailbox[i]);
+}
+
+static pthread_key_t old_key, new_key;
+static pthread_once_t new_key_once = PTHREAD_ONCE_INIT;
+static __thread int rounds_left;
+
+/* Frees the value and, in all rounds but the last, leaves another one. */
+static void destroy(pthread_key_t key, char *value)
+{
+	char *p;
+
+	CHECK(value[0] == 3);
+	free(value);
+	p = realloc(calloc(1, 200), 3000);
+	CHECK(p);
+	if (rounds_left-- > 0) {
+		p[0] = 3;
+		CHECK(pthread_setspecific(key, p) == 0);
+	} else {
+		free(p);
+	}
+	free(malloc(40000));
+	free(malloc(300000));
+}
+
+static void destroy_old(void *value)
+{
+	destroy(old_key, value);
+}
+
+static void destroy_new(void *value)
+{
+	destroy(new_key, value);
+}
+
+static void make_new_key(void)
+{
+	CHECK(pthread_key_create(&new_key, destroy_new) == 0);
+}
+
+static void *with_keys(void *from_main)
+{
+	char *p = malloc(10), *q = malloc(5000);
+
+	CHECK(p && q);
+	p[0] = q[0] = 3;
+	CHECK(pthread_setspecific(old_key, p) == 0);
+	CHECK(pthread_once(&new_key_once, make_new_key) == 0);
+	CHECK(pthread_setspecific(new_key, q) == 0);
+	CHECK(!dlsym(RTLD_DEFAULT, "no_such_name_anywhere"));
+	rounds_left = 6;
+	free(from_main);
+	return NULL;
+}
+
+/* Destructors of thread-specific data allocate until the thread is gone. */
+static void late_destructors(void)
+{
+	size_t rss = 0;
+	int i;
+
+	CHECK(pthread_key_create(&old_key, destroy_old) == 0);
+	for (i = 0; i < 10000; i++) {
+		if (i == 1000)
+			rss = test_rss();
+		join(start(with_keys, malloc((size_t)i)));
+	}
+	CHECKF(test_rss() < rss + 2 * MIB, "%zu KiB more",
+	       (test_rss() - rss) / KIB);
+}
+
+static void *cancelled(void *arg)
+{
+	char *slots[32] = { NULL };
+	uint64_t state = 3;
+	int i;
+
+	if (arg) {
+		free(malloc(100));
+		pthread_exit(NULL);
+	}
+	for (i = 0;; i++) {
+		shuffle(slots, &state);
+		if (i == 200) {
+			empty(slots);
+			memset(slots, 0, sizeof(slots));
+			pthread_testcancel();
+			i = 0;
+		}
+	}
+}
+
+/* Threads that end by pthread_exit() and by being cancelled */
+static void cancellation(void)
+{
+	pthread_t thread;
+	size_t rss = 0;
+	int i;
+
+	for (i = 0; i < 1500; i++) {
+		if (i == 300)
+			rss = test_rss();
+		thread = start(cancelled, i % 2 ? &i : NULL);
+		if (i % 2 == 0)
+			CHECK(pthread_cancel(thread) == 0);
+		join(thread);
+	}
+	CHECKF(test_rss() < rss + 8 * MIB, "%zu KiB more",
+	       (test_rss() - rss) / KIB);
+}
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static int idle, dismissed;
+
+/* Counts itself idle and waits for the end. */
+static void wait_idle(void)
+{
+	pthread_mutex_lock(&lock);
+	idle++;
+	pthread_cond_broadcast(&wake);
+	while (!dismissed)
+		pthread_cond_wait(&wake, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+static void await_idle(int count)
+{
+	pthread_mutex_lock(&lock);
+	while (idle < count)
+		pthread_cond_wait(&wake, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+static void dismiss(pthread_t *threads, int count)
+{
+	int i;
+
+	pthread_mutex_lock(&lock);
+	dismissed = 1;
+	pthread_cond_broadcast(&wake);
+	pthread_mutex_unlock(&lock);
+	for (i = 0; i < count; i++)
+		join(threads[i]);
+}
+
+/* A chain of small blocks of 16 MiB together */
+static char **chain_16m(void)
+{
+	char **chain = NULL, **p;
+	size_t n = 64, sum;
+
+	for (sum = 0; sum < 16 * MIB; sum += n) {
+		n = 64 + (sum >> 4) % 8 * 64;
+		p = malloc(n);
+		CHECK(p);
+		memset(p, 1, n);
+		*p = (char *)chain;
+		chain = p;
+	}
+	return chain;
+}
+
+static void free_chain(char **chain)
+{
+	char **next;
+
+	for (; chain; chain = next) {
+		next = (char **)(void *)*chain;
+		free(chain);
+	}
+}
+
+static void *works_then_idles(void *arg)
+{
+	free_chain(chain_16m());
+	wait_idle();
+	return arg;
+}
+
+/* Threads that were busy and now sleep do not sit on their memory. */
+static void idle_pool(void)
+{
+	enum { POOL = 16 };
+	pthread_t threads[POOL];
+	size_t begin = test_rss(), rss;
+	int i;
+
+	for (i = 0; i < POOL; i++) {
+		threads[i] = start(works_then_idles, NULL);
+		await_idle(i + 1);
+	}
+	rss = test_rss();
+	CHECKF(rss < begin + 64 * MIB, "%zu MiB", (rss - begin) / MIB);
+	malloc_trim(0);
+	rss = test_rss();
+	CHECKF(rss < begin + POOL * MIB, "%zu KiB after malloc_trim",
+	       (rss - begin) / KIB);
+	dismiss(threads, POOL);
+}
+
+static char **of_sleeper;
+
+static void *makes_then_idles(void *arg)
+{
+	of_sleeper = chain_16m();
+	wait_idle();
+	return arg;
+}
+
+/* What others free while the owner sleeps is not lost until it wakes. */
+static void sleeping_owner(void)
+{
+	pthread_t thread = start(makes_then_idles, NULL);
+	size_t begin, rss;
+
+	await_idle(1);
+	begin = test_rss();
+	free_chain(of_sleeper);
+	malloc_trim(0);
+	rss = test_rss();
+	CHECKF(rss + 12 * MIB < begin, "%zu of 16384 KiB returned",
+	       (begin - rss) / KIB);
+	dismiss(&thread, 1);
+}
+
+static size_t idle_top;
+
+/* Touches each size class up to idle_top once. */
+static void *touches_classes(void *arg)
+{
+	size_t n;
+	char *p;
+
+	for (n = 1; n <= idle_top; n += n < KIB ? 16 : n / 8) {
+		p = malloc(n);
+		CHECK(p);
+		p[0] = 1;
+		free(p);
+	}
+	wait_idle();
+	return arg;
+}
+
+/* The resident memory of an idle thread that used sizes up to `top`, KiB */
+static int idle_cost(size_t top)
+{
+	enum { THREADS = 500 };
+	size_t begin = test_rss();
+	pid_t pid = fork();
+	int i;
+
+	CHECK(pid >= 0);
+	if (pid)
+		return test_wait(pid) * 4;
+	idle_top = top;
+	for (i = 0; i < THREADS; i++)
+		start(touches_classes, NULL);
+	await_idle(THREADS);
+	_exit((int)((test_rss() - begin) / KIB / THREADS / 4));
+}
+
+/* 500 threads: what each costs beyond what the C library needs for it */
+static void idle_threads(void)
+{
+	int none = idle_cost(0), one = idle_cost(16);
+	int small = idle_cost(KIB), all = idle_cost(32 * KIB);
+
+	dprintf(1, "KiB a thread: %d; with one class %d; up to 1 KiB %d; "
+		"up to 32 KiB %d\n", none, one, small, all);
+	CHECK(one - none <= 64);
+	CHECK(small - none <= 400);
+	CHECK(all - none <= 800);
+}
+
+/* Every kind of call, for a thread with next to no stack */
+static void all_calls(void)
+{
+	size_t n;
+	char *p;
+
+	for (n = 1; n < 4 * MIB; n += n / 5 + 1) {
+		p = malloc(n);
+		p = realloc(p, n + n / 3);
+		CHECK(p);
+		p[0] = 1;
+		free(p);
+		p = calloc(n, 1);
+		p = realloc(p, n / 2 + 1);
+		free(p);
+		p = memalign((size_t)16 << n % 10, n);
+		CHECK(p && malloc_usable_size(p) >= n);
+		free(p);
+	}
+	CHECK(mallinfo2().hblkhd < GIB);
+	malloc_trim(0);
+}
+
+static void *all_calls_thread(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 5; i++)
+		all_calls();
+	return arg;
+}
+
+static void small_stack(void)
+{
+	pthread_t threads[8];
+	pthread_attr_t attr;
+	int i, round;
+
+	CHECK(pthread_attr_init(&attr) == 0);
+	CHECK(pthread_attr_setstacksize(&attr, (size_t)PTHREAD_STACK_MIN) == 0);
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 8; i++)
+			CHECK(pthread_create(&threads[i], &attr,
+					     all_calls_thread, NULL) == 0);
+		for (i = 0; i < 8; i++)
+			join(threads[i]);
+	}
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	all_calls();
+}
+
+/* On a signal stack of 4 KiB beyond what the kernel needs for itself */
+static void signal_stack(void)
+{
+	size_t size = (size_t)sysconf(_SC_MINSIGSTKSZ) + 4096;
+	struct sigaction act = { .sa_handler = on_signal };
+	stack_t stack = { 0 };
+	char *p;
+
+	size = (size + 4095) & ~(size_t)4095;
+	p = mmap(NULL, size + 4096, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p != MAP_FAILED && mprotect(p, 4096, PROT_NONE) == 0);
+	stack.ss_sp = p + 4096;
+	stack.ss_size = size;
+	act.sa_flags = SA_ONSTACK;
+	CHECK(sigaltstack(&stack, NULL) == 0);
+	CHECK(sigaction(SIGUSR1, &act, NULL) == 0);
+	CHECK(raise(SIGUSR1) == 0);
+}
+
+/* A function of a library that is open in `handle` */
+static void *symbol(void *handle, const char *name)
+{
+	void *sym = dlsym(handle, name);
+
+	CHECKF(sym, "%s", name);
+	return sym;
+}
+
+static void *opens_and_closes(void *arg)
+{
+	void *handle = dlopen(test_args[0], RTLD_NOW | RTLD_LOCAL);
+	void *(*make)(size_t);
+	void (*give)(void *);
+	void *p[100];
+	int i;
+
+	CHECKF(handle, "%s", dlerror());
+	*(void **)&make = symbol(handle, "malloc");
+	*(void **)&give = symbol(handle, "free");
+	CHECK((void *)make != (void *)malloc);
+	for (i = 0; i < 100; i++) {
+		p[i] = make((size_t)i * 1000);
+		CHECK(p[i]);
+	}
+	for (i = 0; i < 100; i++)
+		give(p[i]);
+	CHECK(dlclose(handle) == 0);
+	return arg;
+}
+
+/* The library (first argument) is closed before its user thread ends. */
+static void unload(void)
+{
+	int i;
+
+	if (!test_args[0])
+		SKIP("no library given\n");
+	for (i = 0; i < 30; i++)
+		join(start(opens_and_closes, NULL));
+}
+
+static void *touches_libraries(void *handles)
+{
+	void **handle = handles;
+	char *(*touch)(void);
+	char *slots[32] = { NULL };
+	uint64_t state = 8;
+
+	for (; *handle; handle++) {
+		*(void **)&touch = symbol(*handle, "touch");
+		CHECK(touch()[0] == 1);
+		shuffle(slots, &state);
+	}
+	empty(slots);
+	wait_idle();
+	return NULL;
+}
+
+/*
+ * The arguments are libraries with thread-local data. The C library makes
+ * room for it with malloc when a thread first touches it.
+ */
+static void thread_local_libraries(void)
+{
+	static void *handles[256];
+	pthread_t threads[4];
+	int i;
+
+	if (!test_args[0])
+		SKIP("no libraries given\n");
+	for (i = 0; test_args[i] && i < 255; i++) {
+		handles[i] = dlopen(test_args[i], RTLD_NOW);
+		CHECKF(handles[i], "%s", dlerror());
+	}
+	for (i = 0; i < 4; i++)
+		threads[i] = start(touches_libraries, handles);
+	await_idle(4);
+	for (i = 0; handles[i]; i++)
+		CHECK(dlclose(handles[i]) == 0);
+	dismiss(threads, 4);
+}
+
+#define CASE(name) { #name, name }
+static const struct test cases[] = {
+	CASE(forks), CASE(forks_in_threads), CASE(child_frees),
+	CASE(fork_in_handler), CASE(early), CASE(fork_after_free),
+	CASE(generations), CASE(private_memory), CASE(spawns),
+	CASE(exit_while_running), CASE(churn), CASE(relay),
+	CASE(producer_consumer), CASE(n_to_n), CASE(late_destructors),
+	CASE(cancellation), CASE(idle_pool), CASE(sleeping_owner),
+	CASE(idle_threads), CASE(small_stack), CASE(signal_stack),
+	CASE(unload), CASE(thread_local_libraries),
+};
+
+int main(int argc, char **argv)
+{
+	return test_main(cases, COUNT(cases), argc, argv);
+}
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * launch [OPTIONS] CMD... - runs CMD once and measures it.
+ *
+ *   -o FILE  write the result to FILE: wall seconds, CPU seconds, peak RSS in
+ *            KiB, exit status (128 + signal when killed)
+ *   -p SO    preload SO, in front of what LD_PRELOAD has
+ *   -w MB    first touch and free MB of memory in another process, so that
+ *            page faults of CMD are served from memory the host has given
+ *   -q       standard input, output and error are /dev/null
+ *   -t       don't measure: trace CMD and the processes it starts, and write
+ *            how many had SO mapped when they ended, how many there were, and
+ *            the program of the first that had not
+ *
+ * A process starts with the peak RSS of the one that forked it, therefore this
+ * is a program of its own, as small as can be and best linked statically.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *result = "/dev/stdout", *preload = "";
+static size_t warm_bytes;
+static int quiet, tracing;
+
+static struct {
+	int loaded, total;
+	char without[PATH_MAX];
+} seen;
+
+static void warm(void)
+{
+	pid_t pid;
+	void *p;
+
+	if (!warm_bytes)
+		return;
+	pid = fork();
+	if (pid == 0) {
+		p = mmap(NULL, warm_bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p != MAP_FAILED)
+			memset(p, 1, warm_bytes);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void set_preload(void)
+{
+	const char *old = getenv("LD_PRELOAD");
+	static char value[2 * PATH_MAX];
+
+	if (!*preload)
+		return;
+	snprintf(value, sizeof(value), "%s%s%s", preload,
+		 old && *old ? ":" : "", old ? old : "");
+	setenv("LD_PRELOAD", value, 1);
+}
+
+static pid_t start(char **argv, int gate)
+{
+	pid_t pid = fork();
+	char c;
+	int null;
+
+	if (pid)
+		return pid;
+	if (gate >= 0 && read(gate, &c, 1) != 1)
+		_exit(127);
+	if (quiet) {
+		null = open("/dev/null", O_RDWR);
+		dup2(null, 0);
+		dup2(null, 1);
+		dup2(null, 2);
+		close(null);
+	}
+	set_preload();
+	execvp(argv[0], argv);
+	perror(argv[0]);
+	_exit(127);
+}
+
+/* Called for a process that is about to end, while its mappings still exist. */
+static void look(pid_t pid)
+{
+	char line[PATH_MAX + 128], path[64];
+	int found = 0;
+	ssize_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	f = fopen(path, "r");
+	if (!f)
+		return;
+	while (!found && fgets(line, sizeof(line), f))
+		found = strstr(line, preload) != NULL;
+	fclose(f);
+	seen.total++;
+	seen.loaded += found;
+	if (found || seen.without[0])
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	n = readlink(path, seen.without, sizeof(seen.without) - 1);
+	seen.without[n < 0 ? 0 : n] = 0;
+}
+
+/* Lets a stopped process go on: with its signal, or stopped if it must be. */
+static void resume(pid_t pid, int status)
+{
+	int event = status >> 16, sig = WSTOPSIG(status);
+
+	if (event == PTRACE_EVENT_EXIT)
+		look(pid);
+	if (event == PTRACE_EVENT_STOP && sig != SIGTRAP)
+		ptrace(PTRACE_LISTEN, pid, NULL, NULL);
+	else
+		ptrace(PTRACE_CONT, pid, NULL, event ? 0L : (long)sig);
+}
+
+static void trace(char **argv)
+{
+	long options = PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK |
+		       PTRACE_O_TRACEVFORK;
+	int gate[2], status;
+	pid_t pid, p;
+
+	if (pipe2(gate, O_CLOEXEC) < 0)
+		return;
+	pid = start(argv, gate[0]);
+	if (ptrace(PTRACE_SEIZE, pid, NULL, options) < 0) {
+		kill(pid, SIGKILL);
+		return;
+	}
+	if (write(gate[1], "", 1) != 1)
+		kill(pid, SIGKILL);
+	while ((p = waitpid(-1, &status, __WALL)) > 0) {
+		if (WIFSTOPPED(status))
+			resume(p, status);
+		else if (p == pid)
+			break;
+	}
+}
+
+static double seconds(struct timespec a, struct timespec b)
+{
+	return (double)(b.tv_sec - a.tv_sec) +
+	       (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
+}
+
+static int measure(char **argv, FILE *out)
+{
+	struct timespec begin, end;
+	struct rusage ru;
+	int status;
+	pid_t pid;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	pid = start(argv, -1);
+	if (pid < 0 || wait4(pid, &status, 0, &ru) < 0)
+		return 127;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+				       WEXITSTATUS(status);
+	fprintf(out, "%.6f %.6f %ld %d\n", seconds(begin, end),
+		(double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+			(double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) *
+				1e-6,
+		ru.ru_maxrss, status);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	int opt, status = 0;
+	FILE *out;
+
+	while ((opt = getopt(argc, argv, "+o:p:w:qt")) != -1) {
+		switch (opt) {
+		case 'o': result = optarg; break;
+		case 'p': preload = optarg; break;
+		case 'w': warm_bytes = strtoul(optarg, NULL, 10) << 20; break;
+		case 'q': quiet = 1; break;
+		case 't': tracing = 1; break;
+		default: return 125;
+		}
+	}
+	out = optind < argc ? fopen(result, "we") : NULL;
+	if (!out) {
+		fprintf(stderr, "usage: launch [-qt] [-o FILE] [-p SO] "
+				"[-w MB] CMD...\n");
+		return 125;
+	}
+	/* Whoever types ^C means the program; its result is still wanted. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	warm();
+	if (tracing) {
+		trace(argv + optind);
+		fprintf(out, "%d %d %s\n", seen.loaded, seen.total,
+			seen.without);
+	} else {
+		status = measure(argv + optind, out);
+	}
+	fclose(out);
+	return status;
+}
