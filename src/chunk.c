@@ -190,7 +190,7 @@ static void victim_mapping(struct victim *v, size_t want)
 
 	v->unit = false;
 	v->span = NULL;
-	if (!over_bound() && s->len >= want + GROWTH) {
+	if (!over_bound() && s->len > want && s->len - want >= GROWTH) {
 		want = round_up(want, page_size);
 		s->len -= want;
 		os.maps.bytes -= want;

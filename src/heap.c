@@ -64,8 +64,10 @@ INLINE bool heap_push(struct heap *h, void *p)
 		return false; /* no block starts here, or a large class */
 	if (UNLIKELY(m->head == b))
 		return false; /* freed twice in a row */
-	if (UNLIKELY(--m->room < 0))
+	if (UNLIKELY(--m->room < 0)) {
+		m->room++;
 		return false;
+	}
 	block_link(b, m->head);
 	m->head = b;
 	return true;
@@ -341,11 +343,11 @@ static void heap_free(struct heap *h, void *p)
 		remote_free_alone(s, b);
 	} else if (s->heap != h) {
 		remote_free(h, s, b);
-	} else if (--h->mag[s->cls].room >= 0) {
+	} else if (h->mag[s->cls].room > 0) {
+		h->mag[s->cls].room--;
 		block_link(b, h->mag[s->cls].head);
 		h->mag[s->cls].head = b;
 	} else {
-		h->mag[s->cls].room = 0;
 		slab_put(s, b);
 	}
 }

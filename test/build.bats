@@ -74,9 +74,9 @@ with()
 @test "build: other options that a user may have in mind" {
 	local flags so=$BATS_TEST_TMPDIR/lib.so
 	for flags in -Os -Og "-O2 -flto" "-O2 -g3" "-O2 -std=c11" \
-		"-O2 -std=gnu17" "-O2 -fcf-protection=full -fstack-protector-all" \
-		"-O2 -fvisibility=hidden" "-O2 -fno-strict-aliasing" \
-		"-O2 -D_FORTIFY_SOURCE=2" "-O2 -march=native"; do
+		"-O2 -std=gnu17" "-O2 -fvisibility=hidden" "-O2 -march=native" \
+		"-O2 -fcf-protection=full -fstack-protector-all" \
+		"-O2 -fno-strict-aliasing" "-O2 -D_FORTIFY_SOURCE=2"; do
 		echo "gcc $flags"
 		# shellcheck disable=SC2086
 		gcc $flags -shared -fPIC "${WARNINGS[@]}" allocator.c -o "$so"
@@ -114,6 +114,37 @@ with()
 	[ "$status" -eq 1 ]
 	make -s -C "$copy" LOGGER= TRACE_ON=1 CFLAGS=-O1
 	works "$copy/allocator.so"
+}
+
+# run_line CMD - what `make run` says about it, which must be a single line
+run_line()
+{
+	local status=0
+	CMD=$1 RUNS=${2:-1} tools/runcost >"$BATS_TEST_TMPDIR/out" \
+		2>"$BATS_TEST_TMPDIR/err" || status=$?
+	cat "$BATS_TEST_TMPDIR/err"
+	return $status
+}
+
+@test "build: make run shows the output, tells the cost, passes the status" {
+	make -s build/launch
+	run run_line "find $ROOT/src"
+	[ "$status" -eq 0 ]
+	cost='[0-9.]+ s on the allocator, [0-9.]+ s on glibc \(x[0-9.]+\); '
+	cost+='peak RSS [0-9.]+ MiB, [0-9.]+ MiB \(x[0-9.]+\); one run each'
+	[[ $output =~ ^make\ run:\ $cost$ ]]
+	find "$ROOT/src" | same - "$BATS_TEST_TMPDIR/out"
+	run run_line "echo a b | (read x; echo \$x; exit 3)" 2
+	[ "$status" -eq 3 ]
+	[[ $output == *"medians of 2 runs each" ]]
+	[ "$(cat "$BATS_TEST_TMPDIR/out")" = "a b" ]
+	run run_line "kill -TERM \$\$" 0
+	[ "$status" -eq 143 ]
+	[[ $output == *"not compared"* ]]
+	echo 'int main(void) { return 0; }' >"$BATS_TEST_TMPDIR/s.c"
+	gcc -static "$BATS_TEST_TMPDIR/s.c" -o "$BATS_TEST_TMPDIR/s"
+	run run_line "$BATS_TEST_TMPDIR/s"
+	[[ $output == *"NOT on the allocator"* ]]
 }
 
 @test "build: with LOGGER=0 and TRACE_ON=0 their code is absent" {

@@ -49,7 +49,7 @@ cc_once()
 {
 	local out=$ROOT/$1 source=$ROOT/$2
 	shift 2
-	if [ "$out" -nt "$source" ] && [ ! "$ROOT/test/test.h" -nt "$out" ]; then
+	if [ "$out" -nt "$source" ] && [ "$out" -nt "$ROOT/test/test.h" ]; then
 		return 0
 	fi
 	mkdir -p "$(dirname "$out")"

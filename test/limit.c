@@ -132,8 +132,8 @@ static void fill_up(size_t n, size_t room)
 		sum += n;
 	}
 	CHECKF(errno == ENOMEM, "blocks of %zu", n);
-	CHECKF(sum > room / (n < KIB ? 2 : 1) / 4 * 3, "%zu KiB in blocks of "
-	       "%zu, of %zu", sum / KIB, n, room / KIB);
+	CHECKF(sum > room / (n < KIB ? 2 : 1) / 4 * 3,
+	       "%zu KiB in blocks of %zu, of %zu", sum / KIB, n, room / KIB);
 	errno = 0;
 	CHECK(!calloc(1, room) && errno == ENOMEM);
 	errno = 0;
@@ -148,8 +148,8 @@ static void fill_up(size_t n, size_t room)
 
 static void exhaust(void)
 {
-	static const size_t sizes[] = { 16, 100, 1000, 5000, 30000, 60000,
-		100000, 200000, MIB, 5 * MIB };
+	static const size_t sizes[] = { 16,    100,    1000,   5000, 30000,
+					60000, 100000, 200000, MIB,  5 * MIB };
 	size_t room = 96 * MIB, i;
 
 	free(malloc(10));
@@ -189,8 +189,8 @@ static void exhaust_in_threads(void)
 
 	CHECK(pthread_barrier_init(&barrier, NULL, 5) == 0);
 	for (i = 0; i < 4; i++)
-		CHECK(pthread_create(&threads[i], NULL, exhausts,
-				     (void *)i) == 0);
+		CHECK(pthread_create(&threads[i], NULL, exhausts, (void *)i) ==
+		      0);
 	set_room("as", 64 * MIB);
 	pthread_barrier_wait(&barrier);
 	for (i = 0; i < 4; i++)
@@ -250,8 +250,8 @@ static void bound(void)
 
 	/* Large blocks: address space, 2 MiB for each block that is kept */
 	drop(pile(100, 100000));
+	begin = test_status("VmSize:");
 	for (i = 1; i <= 3; i++) {
-		begin = test_status("VmSize:");
 		list = pile(2 * MIB - 8192, 48 * MIB * i);
 		CHECK(test_status("VmSize:") >= begin + 46 * MIB * i);
 		drop(list);
@@ -496,8 +496,7 @@ static void growth(void)
 	grow_double();
 	times[3] = milliseconds() - begin - times[0] - times[1] - times[2];
 	CHECKF(peak() < base + 192 * MIB, "doubling: %zu", peak());
-	dprintf(1, "%ld %ld %ld %ld\n", times[0], times[1], times[2],
-		times[3]);
+	dprintf(1, "%ld %ld %ld %ld\n", times[0], times[1], times[2], times[3]);
 }
 
 /* For a program with the set-user-ID bit */
@@ -533,20 +532,23 @@ static void *workload_thread(void *arg)
 /* A sandbox that knows nothing of the calls an allocator likes to use */
 static void sandbox(void)
 {
-	struct sock_filter code[] = {
-		LOAD_NUMBER, DENY(SYS_mremap), DENY(SYS_madvise),
-		DENY(SYS_prctl), DENY(SYS_getrandom), DENY(SYS_membarrier),
-		DENY(SYS_sched_getaffinity), DENY(SYS_openat),
-		RETURN(SECCOMP_RET_ALLOW),
-	};
+	struct sock_filter code[] = { LOAD_NUMBER,
+				      DENY(SYS_mremap),
+				      DENY(SYS_madvise),
+				      DENY(SYS_prctl),
+				      DENY(SYS_getrandom),
+				      DENY(SYS_membarrier),
+				      DENY(SYS_sched_getaffinity),
+				      DENY(SYS_openat),
+				      RETURN(SECCOMP_RET_ALLOW) };
 	pthread_t thread;
 	int i;
 
 	filter(code, COUNT(code));
 	workload();
 	for (i = 0; i < 3; i++) {
-		CHECK(pthread_create(&thread, NULL, workload_thread,
-				     NULL) == 0);
+		CHECK(pthread_create(&thread, NULL, workload_thread, NULL) ==
+		      0);
 		CHECK(pthread_join(thread, NULL) == 0);
 	}
 }
@@ -554,12 +556,15 @@ static void sandbox(void)
 /* A sandbox where mmap and munmap are all that there is */
 static void strict_sandbox(void)
 {
-	struct sock_filter code[] = {
-		LOAD_NUMBER, ALLOW(SYS_mmap), ALLOW(SYS_munmap),
-		ALLOW(SYS_brk), ALLOW(SYS_futex), ALLOW(SYS_write),
-		ALLOW(SYS_exit_group), ALLOW(SYS_rt_sigreturn),
-		RETURN(SECCOMP_RET_ERRNO | EPERM),
-	};
+	struct sock_filter code[] = { LOAD_NUMBER,
+				      ALLOW(SYS_mmap),
+				      ALLOW(SYS_munmap),
+				      ALLOW(SYS_brk),
+				      ALLOW(SYS_futex),
+				      ALLOW(SYS_write),
+				      ALLOW(SYS_exit_group),
+				      ALLOW(SYS_rt_sigreturn),
+				      RETURN(SECCOMP_RET_ERRNO | EPERM) };
 
 	filter(code, COUNT(code));
 	workload();
@@ -570,7 +575,7 @@ static void munmap_fails(void)
 {
 	struct sock_filter code[] = {
 		LOAD_NUMBER, CALL(SYS_munmap, SECCOMP_RET_ERRNO | ENOMEM),
-		RETURN(SECCOMP_RET_ALLOW),
+		RETURN(SECCOMP_RET_ALLOW)
 	};
 	size_t begin, rss, i, n;
 	char *p;
@@ -595,14 +600,25 @@ static void munmap_fails(void)
 	workload();
 }
 
-#define CASE(name) { #name, name }
-static const struct test cases[] = {
-	CASE(starts), CASE(exhaust), CASE(exhaust_in_threads), CASE(locked),
-	CASE(falls), CASE(rounds), CASE(bound), CASE(few_mappings),
-	CASE(many_mappings), CASE(committed), CASE(fragmentation),
-	CASE(growth), CASE(secure), CASE(sandbox), CASE(strict_sandbox),
-	CASE(munmap_fails),
-};
+#define CASES(X) \
+	X(starts) \
+	X(exhaust) \
+	X(exhaust_in_threads) \
+	X(locked) \
+	X(falls) \
+	X(rounds) \
+	X(bound) \
+	X(few_mappings) \
+	X(many_mappings) \
+	X(committed) \
+	X(fragmentation) \
+	X(growth) \
+	X(secure) \
+	X(sandbox) \
+	X(strict_sandbox) \
+	X(munmap_fails)
+
+static const struct test cases[] = { CASES(TEST_ROW) };
 
 int main(int argc, char **argv)
 {

@@ -289,12 +289,17 @@ static void static_objects()
 	exit(0);
 }
 
-#define CASE(name) { #name, name }
-static const struct test cases[] = {
-	CASE(pairs), CASE(exports), CASE(expressions), CASE(no_memory),
-	CASE(handler), CASE(handler_reserve), CASE(thread_locals),
-	CASE(static_objects),
-};
+#define CASES(X) \
+	X(pairs) \
+	X(exports) \
+	X(expressions) \
+	X(no_memory) \
+	X(handler) \
+	X(handler_reserve) \
+	X(thread_locals) \
+	X(static_objects)
+
+static const struct test cases[] = { CASES(TEST_ROW) };
 
 int main(int argc, char **argv)
 {

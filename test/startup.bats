@@ -33,7 +33,7 @@ program()
 # fresh FILE - was FILE made from the library's source as it is?
 fresh()
 {
-	[ -f "$1" ]
+	[ -f "$1" ] || return 1
 	[ -z "$(find allocator.c src test/startup.c -newer "$1")" ]
 }
 
@@ -59,7 +59,11 @@ exports()
 @test "startup: needs no function that may allocate or take libc's locks" {
 	imports >"$BATS_TEST_TMPDIR/imports"
 	[ -s "$BATS_TEST_TMPDIR/imports" ]
-	run grep -xE 'dl(v?sym|m?open)|f(d|re)?open|v?[fsnd]*printf|f?puts|getline|opendir|_*(cxa_)?(at|on)_?(quick_)?exit|pthread_once|qsort|setlocale|sysconf|getenv' "$BATS_TEST_TMPDIR/imports"
+	# fprintf is what malloc_info needs, which is handed a FILE
+	local names='dl(v?sym|m?open)|f(d|re)?open|opendir|puts|v?(sn?|d)?printf'
+	names="$names|_*(cxa_)?(at|on)_?(quick_)?exit|pthread_once|qsort"
+	names="$names|setlocale|sysconf|getenv"
+	run grep -xE "$names" "$BATS_TEST_TMPDIR/imports"
 	echo "$output"
 	[ "$status" -eq 1 ]
 }
@@ -114,7 +118,8 @@ exports()
 	deadline 10 strace -qq -o "$log.pre" -e trace=%file \
 		-E LD_PRELOAD="$ALLOC_SO" build/test/startup calloc
 	sed -i 's/0x[0-9a-f]*//g; s/[0-9]* vars//' "$log" "$log.pre"
-	run bash -c "diff '$log' '$log.pre' | grep '^>' | grep -vF '$ALLOC_SO'"
+	run bash -c 'diff "$1" "$1.pre" | grep "^>" | grep -vF "$ALLOC_SO" |
+		grep -v "fstat[a-z0-9]*([0-9]*, \"\""' bash "$log"
 	echo "$output"
 	[ -z "$output" ]
 }
@@ -127,14 +132,13 @@ exports()
 }
 
 @test "startup: the descriptor of a log is out of the way, and not passed on" {
-	local log=$BATS_TEST_TMPDIR/log
-	bare build/test/startup fds >"$BATS_TEST_TMPDIR/bare"
-	ALLOC_HELP=1 ALLOC_LOG=$log pre build/test/startup fds |
-		diff "$BATS_TEST_TMPDIR/bare" - >"$BATS_TEST_TMPDIR/more" || true
-	cat "$BATS_TEST_TMPDIR/more"
+	local log=$BATS_TEST_TMPDIR/log bare=$BATS_TEST_TMPDIR/bare
+	bare build/test/startup fds >"$bare"
+	ALLOC_HELP=1 ALLOC_LOG=$log pre build/test/startup fds >"$bare.pre"
 	[ -s "$log" ]
-	[ "$(grep -c '^[<>]' "$BATS_TEST_TMPDIR/more")" -le 1 ]
-	run grep '^[<>]' "$BATS_TEST_TMPDIR/more"
+	[ -s "$bare.pre" ]
+	run bash -c 'diff "$1" "$1.pre" | grep "^[<>]"' bash "$bare"
+	echo "$output"
 	[ -z "$output" ] || [[ "$output" =~ ^'> '[0-9]+' cloexec'$ ]]
 }
 
@@ -147,9 +151,9 @@ exports()
 	{
 		echo '#include <string>'
 		for i in {1..100}; do
-			echo "std::string s$i(\"a string of more than fifteen $i\");"
+			echo "std::string s$i(\"more than fifteen, $i\");"
 		done
-		echo 'int main() { return s100.size() == 35 ? 0 : 1; }'
+		echo 'int main() { return s100.size() == 22 ? 0 : 1; }'
 	} >"$BATS_TEST_TMPDIR/strings.cc"
 	g++ -o "$BATS_TEST_TMPDIR/strings" "$BATS_TEST_TMPDIR/strings.cc"
 	LIMIT=10 run pre "$BATS_TEST_TMPDIR/strings"
@@ -218,9 +222,9 @@ exports()
 	local name
 	exports >"$BATS_TEST_TMPDIR/exports"
 	for name in malloc free calloc realloc reallocarray aligned_alloc \
-		memalign posix_memalign valloc pvalloc cfree malloc_usable_size \
-		free_sized free_aligned_sized mallinfo mallinfo2 malloc_stats \
-		malloc_info malloc_trim mallopt _Znwm _Znam _ZdlPv _ZdaPv \
+		memalign posix_memalign valloc pvalloc cfree \
+		malloc_usable_size free_sized free_aligned_sized mallinfo \
+		mallinfo2 malloc_stats malloc_info malloc_trim mallopt _Znwm _Znam _ZdlPv _ZdaPv \
 		_ZdlPvm _ZdaPvm _ZnwmSt11align_val_t _ZdlPvmSt11align_val_t \
 		_ZnwmRKSt9nothrow_t _ZdlPvRKSt9nothrow_t; do
 		echo "$name"
@@ -229,9 +233,14 @@ exports()
 }
 
 @test "startup: exports nothing else" {
-	local ptr='(malloc|calloc|realloc|free|cfree|memalign|valloc|pvalloc)'
-	run bash -c "$(declare -f exports); exports | grep -vxE \
-		'(__libc_)?$ptr|reallocarray|aligned_alloc|posix_memalign|(__)?malloc_usable_size|free_(aligned_)?sized|mallinfo2?|malloc_(stats|info|trim|[sg]et_state)|mallopt|_Z(n[wa]m|d[la]Pv)[A-Za-z0-9_]*|__(libc_)?(posix_memalign|aligned_alloc|reallocarray|mallinfo2?|mallopt|free_sized)'"
+	local family='malloc|calloc|realloc|c?free|memalign|p?valloc'
+	local more='reallocarray|aligned_alloc|posix_memalign|mallopt'
+	more="$more|mallinfo2?|malloc_(usable_size|stats|info|trim)"
+	more="$more|free_(aligned_)?sized"
+	exports >"$BATS_TEST_TMPDIR/exports"
+	more="(__libc_)?($family|$more)"
+	more="$more|_Z(n[wa]m|d[la]Pv)[A-Za-z0-9_]*"
+	run grep -vxE "$more" "$BATS_TEST_TMPDIR/exports"
 	echo "$output"
 	[ "$status" -eq 1 ]
 }
@@ -269,6 +278,12 @@ exports()
 
 @test "startup: libc's heap stays empty" {
 	program maps
+	[ "$status" -eq 0 ]
+	[ -z "$output" ]
+}
+
+@test "startup: malloc_trim gives back what is cached, and does no harm" {
+	program trim
 	[ "$status" -eq 0 ]
 	[ -z "$output" ]
 }
@@ -326,16 +341,16 @@ exports()
 	local asan cc
 	asan=$(gcc -print-file-name=libasan.so)
 	for cc in gcc clang; do
-		CC=$cc cc_once "$BATS_TEST_TMPDIR/$cc" test/startup.c -O0 -g \
-			-fsanitize=address 2>/dev/null || continue
-		run pre "$BATS_TEST_TMPDIR/$cc" work
+		CC=$cc cc_once build/test/startup-asan-$cc test/startup.c -O0 \
+			-g -fsanitize=address 2>/dev/null || continue
+		run pre build/test/startup-asan-$cc work
 		echo "$cc: $status $output"
-		[ "$status" -lt 128 ]
+		[ "$status" -lt 124 ]
 		[ -n "$output" ]
 	done
-	[ -f "$asan" ] && [ -x "$BATS_TEST_TMPDIR/gcc" ] || skip "needs libasan"
+	[ -f "$asan" ] || skip "needs libasan"
 	run deadline 20 env LD_PRELOAD="$(realpath "$asan") $ALLOC_SO" \
-		ASAN_OPTIONS=detect_leaks=0 "$BATS_TEST_TMPDIR/gcc" work
+		ASAN_OPTIONS=detect_leaks=0 build/test/startup-asan-gcc work
 	echo "$status $output"
 	[ "$status" -eq 0 ]
 	[ "$output" = worked ]

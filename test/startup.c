@@ -348,6 +348,26 @@ static void *ask(void *arg)
 	return NULL;
 }
 
+/* What malloc_trim() leaves behind must be as good as new. */
+static int run_trim(char **arg)
+{
+	(void)arg;
+	for (size_t a = 100; a < 8 << 20; a = a * 3 / 2)
+		for (size_t b = a / 2; b < 4 * a; b += a / 4) {
+			char *p = malloc(a);
+
+			REQUIRE(p);
+			memset(p, 1, a);
+			free(p);
+			REQUIRE(malloc_trim(0) || a < 100000);
+			p = malloc(b);
+			REQUIRE(p);
+			memset(p, 2, b);
+			free(p);
+		}
+	return 0;
+}
+
 /* Is there a heap by brk, or an arena of libc: 64 MiB, most of it shut? */
 static int libc_heap(void)
 {
@@ -589,7 +609,7 @@ static int run_signal(char **arg)
 	signal(SIGALRM, on_timer);
 	if (!sigsetjmp(out, 1))
 		setitimer(ITIMER_REAL, &tick, NULL);
-	/* a block that was replaced when the jump came may be lost: start anew */
+	/* what was being replaced when the jump came may be lost */
 	if (jumps)
 		while (now() < until)
 			free(malloc(100));
@@ -680,9 +700,10 @@ static const struct {
 		 { "fds", run_fds },
 		 { "nofile", run_nofile },
 		 { "environment", run_environment },
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && !defined(STATIC)
 		 { "atexit", run_atexit },
 		 { "maps", run_maps },
+		 { "trim", run_trim },
 		 { "tls", run_tls },
 		 { "deepbind", run_deepbind },
 		 { "matrix", run_matrix },

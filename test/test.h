@@ -42,6 +42,9 @@ struct test {
 	void (*run)(void);
 };
 
+/* A row of the table, for a list of cases in the form X(name) X(name) ... */
+#define TEST_ROW(name) { #name, name },
+
 /* The arguments behind the name of the case, NULL at their end */
 static char *test_no_args[1];
 static char **test_args TEST_UNUSED = test_no_args;
@@ -71,9 +74,8 @@ void __libc_free(void *) TEST_WEAK;
 	((cond) ? (void)0 : test_fail(__FILE__, __LINE__, #cond, __VA_ARGS__))
 #define SKIP(...) (dprintf(1, __VA_ARGS__), _exit(TEST_SKIPPED))
 
-__attribute__((noreturn, format(printf, 4, 5))) TEST_UNUSED
-static void test_fail(const char *file, int line, const char *cond,
-		      const char *format, ...)
+__attribute__((noreturn, format(printf, 4, 5))) TEST_UNUSED static void
+test_fail(const char *file, int line, const char *cond, const char *format, ...)
 {
 	char words[512];
 	va_list ap;

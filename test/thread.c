@@ -356,8 +356,9 @@ static void generations(void)
 	if (pid == 0)
 		lineage(rss, 60);
 	CHECK(test_wait(pid) == 0);
-	CHECKF(rss[60] < rss[10] + 8 * MIB, "%zu KiB, after 10 generations "
-	       "%zu KiB", rss[60] / KIB, rss[10] / KIB);
+	CHECKF(rss[60] < rss[10] + 8 * MIB,
+	       "%zu KiB, after 10 generations %zu KiB", rss[60] / KIB,
+	       rss[10] / KIB);
 }
 
 /* Parent and child write to the same addresses and see their own bytes. */
@@ -451,7 +452,7 @@ static void churn(void)
 	size_t rss = 0;
 
 	for (i = 0; i < rounds; i++) {
-		if (i == 1000) {
+		if (i == rounds / 4) {
 			rss = test_rss();
 			maps = test_maps();
 		}
@@ -459,7 +460,8 @@ static void churn(void)
 	}
 	CHECKF(test_rss() < rss + 3 * MIB, "%zu KiB more after %ld rounds",
 	       (test_rss() - rss) / KIB, rounds);
-	CHECKF(test_maps() < maps + 20, "%ld mappings, after 1000 rounds %ld",
+	/* Their number varies with the pieces that cached blocks are made of. */
+	CHECKF(test_maps() < maps + 200, "%ld mappings, at first %ld",
 	       test_maps(), maps);
 	free(left_behind);
 }
@@ -809,15 +811,16 @@ static void *makes_then_idles(void *arg)
 static void sleeping_owner(void)
 {
 	pthread_t thread = start(makes_then_idles, NULL);
-	size_t begin, rss;
+	size_t begin;
+	ssize_t fell;
 
 	await_idle(1);
 	begin = test_rss();
 	free_chain(of_sleeper);
 	malloc_trim(0);
-	rss = test_rss();
-	CHECKF(rss + 12 * MIB < begin, "%zu of 16384 KiB returned",
-	       (begin - rss) / KIB);
+	fell = (ssize_t)begin - (ssize_t)test_rss();
+	CHECKF(fell > 12 * (ssize_t)MIB, "%zd of 16384 KiB returned",
+	       fell / (ssize_t)KIB);
 	dismiss(&thread, 1);
 }
 
@@ -863,8 +866,10 @@ static void idle_threads(void)
 	int none = idle_cost(0), one = idle_cost(16);
 	int small = idle_cost(KIB), all = idle_cost(32 * KIB);
 
-	dprintf(1, "KiB a thread: %d; with one class %d; up to 1 KiB %d; "
-		"up to 32 KiB %d\n", none, one, small, all);
+	dprintf(1,
+		"KiB a thread: %d; with one class %d; up to 1 KiB %d; "
+		"up to 32 KiB %d\n",
+		none, one, small, all);
 	CHECK(one - none <= 64);
 	CHECK(small - none <= 400);
 	CHECK(all - none <= 800);
@@ -1028,17 +1033,32 @@ static void thread_local_libraries(void)
 	dismiss(threads, 4);
 }
 
-#define CASE(name) { #name, name }
-static const struct test cases[] = {
-	CASE(forks), CASE(forks_in_threads), CASE(child_frees),
-	CASE(fork_in_handler), CASE(early), CASE(fork_after_free),
-	CASE(generations), CASE(private_memory), CASE(spawns),
-	CASE(exit_while_running), CASE(churn), CASE(relay),
-	CASE(producer_consumer), CASE(n_to_n), CASE(late_destructors),
-	CASE(cancellation), CASE(idle_pool), CASE(sleeping_owner),
-	CASE(idle_threads), CASE(small_stack), CASE(signal_stack),
-	CASE(unload), CASE(thread_local_libraries),
-};
+#define CASES(X) \
+	X(forks) \
+	X(forks_in_threads) \
+	X(child_frees) \
+	X(fork_in_handler) \
+	X(early) \
+	X(fork_after_free) \
+	X(generations) \
+	X(private_memory) \
+	X(spawns) \
+	X(exit_while_running) \
+	X(churn) \
+	X(relay) \
+	X(producer_consumer) \
+	X(n_to_n) \
+	X(late_destructors) \
+	X(cancellation) \
+	X(idle_pool) \
+	X(sleeping_owner) \
+	X(idle_threads) \
+	X(small_stack) \
+	X(signal_stack) \
+	X(unload) \
+	X(thread_local_libraries)
+
+static const struct test cases[] = { CASES(TEST_ROW) };
 
 int main(int argc, char **argv)
 {

@@ -40,16 +40,16 @@ static struct walker walkers[MOST_THREADS];
 static unsigned long seed, ops = 1000000, threads = 1, count = 4096;
 static unsigned long largest = 8 * MIB;
 
-#define OK(cond) ((cond) ? (void)0 : \
-	broken(__LINE__, #cond, b))
+#define OK(cond) ((cond) ? (void)0 : broken(__LINE__, #cond, b))
 
-__attribute__((noreturn))
-static void broken(int line, const char *cond, const struct block *b)
+__attribute__((noreturn)) static void broken(int line, const char *cond,
+					     const struct block *b)
 {
-	dprintf(2, "walk.c:%d: failed: %s: block %p of %zu (usable %zu), "
-		"errno %d\nrepeat: walk %lu %lu %lu %lu %lu\n", line, cond,
-		(void *)b->p, b->size, b->usable, errno, seed, ops, threads,
-		count, largest);
+	dprintf(2,
+		"walk.c:%d: failed: %s: block %p of %zu (usable %zu), "
+		"errno %d\nrepeat: walk %lu %lu %lu %lu %lu\n",
+		line, cond, (void *)b->p, b->size, b->usable, errno, seed, ops,
+		threads, count, largest);
 	_exit(TEST_FAILED);
 }
 
@@ -127,13 +127,12 @@ static void make(struct block *b, uint64_t *state)
 	if (largest < 64 * KIB && align > 4096)
 		align = 4096;
 	switch (r % 16) {
-	case 0: case 1:
+	case 0:
+	case 1:
 		p = r & 64 ? calloc(1, n) : calloc(n, 1);
 		OK(p && test_all(p, n, 0));
 		break;
-	case 2:
-		p = realloc(NULL, n);
-		break;
+	case 2: p = realloc(NULL, n); break;
 	case 3:
 		p = reallocarray(NULL, n / 8, 8);
 		n = n / 8 * 8;
@@ -146,18 +145,13 @@ static void make(struct block *b, uint64_t *state)
 		p = memalign(align, n);
 		OK((uintptr_t)p % align == 0);
 		break;
-	case 6:
-		p = random_posix(b, align, n);
-		break;
+	case 6: p = random_posix(b, align, n); break;
 	case 7:
 		p = r & 64 ? valloc(n) : pvalloc(n);
 		OK((uintptr_t)p % 4096 == 0);
 		break;
-	case 8:
-		p = __libc_malloc ? __libc_malloc(n) : malloc(n);
-		break;
-	default:
-		p = malloc(n);
+	case 8: p = __libc_malloc ? __libc_malloc(n) : malloc(n); break;
+	default: p = malloc(n);
 	}
 	born(b, p, n, r >> 40);
 }
@@ -171,21 +165,14 @@ static void give(struct block *b, uint64_t *state)
 	mark(b, 0);
 	errno = err;
 	switch (r % 16) {
-	case 0:
-		OK(!realloc(b->p, 0));
-		break;
-	case 1:
-		free_sized ? free_sized(b->p, b->size) : free(b->p);
-		break;
+	case 0: OK(!realloc(b->p, 0)); break;
+	case 1: free_sized ? free_sized(b->p, b->size) : free(b->p); break;
 	case 2:
 		free_aligned_sized ? free_aligned_sized(b->p, 16, b->size) :
-			free(b->p);
+				     free(b->p);
 		break;
-	case 3:
-		__libc_free ? __libc_free(b->p) : free(b->p);
-		break;
-	default:
-		free(b->p);
+	case 3: __libc_free ? __libc_free(b->p) : free(b->p); break;
+	default: free(b->p);
 	}
 	OK(errno == err);
 	b->p = NULL;
@@ -297,7 +284,7 @@ static void run(void)
 int main(int argc, char **argv)
 {
 	unsigned long *const values[] = { &seed, &ops, &threads, &count,
-		&largest };
+					  &largest };
 	struct rlimit none = { 0, 0 };
 	int i;
 
@@ -307,11 +294,11 @@ int main(int argc, char **argv)
 	if (argc < 2 || !threads || threads > MOST_THREADS ||
 	    count / threads < 256 || count > MOST_BLOCKS) {
 		dprintf(2, "usage: walk SEED [OPS [THREADS [BLOCKS "
-			"[LARGEST]]]]\n");
+			   "[LARGEST]]]]\n");
 		return 2;
 	}
-	shadow = mmap(NULL, SHADOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE |
-		      MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	shadow = mmap(NULL, SHADOW_BYTES, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (shadow == MAP_FAILED)
 		SKIP("no address space for the shadow\n");
 	run();
