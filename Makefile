@@ -32,10 +32,13 @@ all: allocator.so
 allocator.so: $(SRC) build/flags
 	$(BUILD) allocator.c -o $@
 
-# Rewritten only when the command would differ, so that new flags rebuild
+# The command of the last build: other flags are a reason to build again
+ifneq ($(strip $(BUILD)),$(strip $(shell cat build/flags 2>/dev/null)))
 build/flags: FORCE
+endif
+build/flags:
 	@mkdir -p build
-	@echo '$(BUILD)' | cmp -s - $@ || echo '$(BUILD)' >$@
+	@echo '$(BUILD)' >$@
 
 plain: build/plain.so
 build/plain.so: $(SRC)

@@ -16,7 +16,7 @@ struct line {
 	unsigned len;
 };
 
-/* A descriptor of ours, with what it pointed to when we made it. */
+/* A descriptor of ours, and what it pointed to when we made it. */
 struct output {
 	int fd; /* 0: none yet */
 	dev_t dev;
@@ -24,7 +24,7 @@ struct output {
 	char path[PATH_LEN]; /* from the environment; "" is standard error */
 };
 
-static struct output log_out;
+static struct output log_out, trace_out;
 
 static void line_str(struct line *l, const char *s)
 {
@@ -63,96 +63,106 @@ static bool output_same(const struct output *o)
 	       st.st_dev == o->dev && st.st_ino == o->ino;
 }
 
-static void output_adopt(struct output *o, long fd)
+/* A copy of descriptor `fd`, out of the way; negative: it is not open. */
+static long output_copy(long fd)
 {
+	return os_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, LOG_FD_MIN, 0, 0, 0);
+}
+
+/* Open the file named, each %p in it being the process id; negative: no. */
+static long output_file(const char *path)
+{
+	struct line l = { .len = 0 };
+	long fd, copy;
+
+	for (; *path; path++) {
+		char one[2] = { *path, '\0' };
+
+		if (path[0] == '%' && path[1] == 'p') {
+			line_dec(&l, (unsigned)os_pid());
+			path++;
+		} else {
+			line_str(&l, one);
+		}
+	}
+	l.text[l.len] = '\0';
+	fd = os_call(SYS_openat, AT_FDCWD, (long)l.text,
+		     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644, 0, 0);
+	if (os_failed(fd) || fd > STDERR_FILENO)
+		return fd;
+	/* Never become a program's standard stream. */
+	copy = output_copy(fd);
+	os_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	return copy;
+}
+
+static void log_complain(const char *name, const char *value, const char *why);
+
+static void output_open(struct output *o)
+{
+	long fd = o->path[0] ? output_file(o->path) : -1;
 	struct stat st;
 
+	if (o->path[0] && os_failed(fd)) {
+		char path[PATH_LEN];
+
+		memcpy(path, o->path, PATH_LEN);
+		o->path[0] = '\0';
+		log_complain(o == &log_out ? "ALLOC_LOG" : "ALLOC_TRACE", path,
+			     "can't be opened; using standard error");
+	}
 	if (os_failed(fd))
-		return;
-	if (os_failed(os_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0)))
+		fd = output_copy(STDERR_FILENO);
+	if (os_failed(fd) ||
+	    os_failed(os_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0)))
 		return;
 	o->fd = (int)fd;
 	o->dev = st.st_dev;
 	o->ino = st.st_ino;
 }
 
-/* `path` with each %p replaced by the process id. */
-static void path_expand(struct line *l, const char *path)
-{
-	char one[2] = "";
-
-	for (; *path; path++) {
-		if (path[0] == '%' && path[1] == 'p') {
-			line_dec(l, (unsigned)os_pid());
-			path++;
-		} else {
-			one[0] = *path;
-			line_str(l, one);
-		}
-	}
-	l->text[l->len] = '\0';
-}
-
-/* Open the file named, or take a copy of standard error. */
-static void output_open(struct output *o)
-{
-	long fd = -1;
-
-	if (o->path[0]) {
-		struct line l = { .len = 0 };
-
-		path_expand(&l, o->path);
-		fd = os_call(SYS_openat, AT_FDCWD, (long)l.text,
-			     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644, 0,
-			     0);
-		if (!os_failed(fd) && fd <= STDERR_FILENO) {
-			/* Never become a program's standard stream. */
-			long low = fd;
-
-			fd = os_call(SYS_fcntl, low, F_DUPFD_CLOEXEC,
-				     LOG_FD_MIN, 0, 0, 0);
-			os_call(SYS_close, low, 0, 0, 0, 0, 0);
-		}
-	}
-	if (os_failed(fd))
-		fd = os_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC,
-			     LOG_FD_MIN, 0, 0, 0);
-	output_adopt(o, fd);
-}
-
 static void output_write(struct output *o, struct line *l)
 {
-	int fd = STDERR_FILENO;
-
 	if (!o->fd && o->path[0])
 		output_open(o);
-	if (o->fd) {
-		if (!output_same(o))
-			return;
-		fd = o->fd;
-	}
+	if (o->fd && !output_same(o))
+		return;
 	l->text[l->len++] = '\n';
-	os_call(SYS_write, fd, (long)l->text, l->len, 0, 0, 0);
+	os_call(SYS_write, o->fd ? o->fd : STDERR_FILENO, (long)l->text, l->len,
+		0, 0, 0);
 }
 
 /* In a fork child whose file name has a %p: open its own at the next line. */
 static void output_forked(struct output *o)
 {
-	const char *p = o->path;
-
-	while (*p && !(p[0] == '%' && p[1] == 'p'))
-		p++;
-	if (!*p || !o->fd)
+	if (!o->fd || !strstr(o->path, "%p"))
 		return;
 	if (output_same(o))
 		os_call(SYS_close, o->fd, 0, 0, 0, 0, 0);
 	o->fd = 0;
 }
 
-/* One line `allocator: ...` to the log. */
 static void log_line(struct line *l)
 {
 	output_write(&log_out, l);
+}
+
+/* A setting that can't be had: what it is, and what is used instead. */
+static void log_complain(const char *name, const char *value, const char *why)
+{
+	struct line l = { .len = 0 };
+
+	line_str(&l, "allocator: ");
+	line_str(&l, name);
+	line_str(&l, "='");
+	for (int i = 0; *value && i < 40; i++, value++) {
+		char one[2] = { *value, '\0' };
+
+		line_str(&l, *value >= ' ' && *value < 127 ? one : "?");
+	}
+	line_str(&l, *value ? "...' " : "' ");
+	line_str(&l, why);
+	log_line(&l);
 }
 
 /* The heap is being misused: say how, and stop before harm is done. */
@@ -177,7 +187,7 @@ SLOW _Noreturn void die(const char *what, const void *p, size_t size)
 
 SLOW void lock_reentered(void)
 {
-	die("call of malloc from a signal handler that interrupted malloc at",
+	die("malloc called by a signal handler that interrupted malloc, at",
 	    __builtin_return_address(0), 0);
 }
 

@@ -170,7 +170,5 @@ static void fork_child(void)
 		heaps.lock.word = 1;
 	fork_done();
 	output_forked(&log_out);
-#if TRACE_CODE
 	output_forked(&trace_out);
-#endif
 }

@@ -173,7 +173,7 @@ one()
 }
 
 @test "misuse: all of it in the build without flags" {
-	plain double remote entry near unused foreign clobber line
+	plain double remote unused clobber line
 }
 
 @test "misuse: honest programs in the build without flags" {
