@@ -291,11 +291,7 @@ PUBLIC void malloc_stats(void)
 
 PUBLIC int malloc_info(int flags, FILE *out)
 {
-	if (flags) {
-		errno = EINVAL;
-		return -1;
-	}
-	return stat_xml(out);
+	return flags ? EINVAL : stat_xml(out);
 }
 
 #ifdef __GLIBC__

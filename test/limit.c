@@ -141,7 +141,7 @@ static void fill_up(size_t n, size_t room)
 	errno = 0;
 	CHECK(!realloc(list, room) && errno == ENOMEM);
 	drop(list);
-	big = malloc(room / 10 * 6);
+	big = malloc(room / 10 * 8);
 	CHECKF(big, "no big block after blocks of %zu", n);
 	free(big);
 }

@@ -934,15 +934,16 @@ static void on_signal(int sig)
 static void signal_stack(void)
 {
 	size_t size = (size_t)sysconf(_SC_MINSIGSTKSZ) + 4096;
+	size_t guard = 64 * KIB;
 	struct sigaction act = { .sa_handler = on_signal };
 	stack_t stack = { 0 };
 	char *p;
 
 	size = (size + 4095) & ~(size_t)4095;
-	p = mmap(NULL, size + 4096, PROT_READ | PROT_WRITE,
+	p = mmap(NULL, guard + size, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(p != MAP_FAILED && mprotect(p, 4096, PROT_NONE) == 0);
-	stack.ss_sp = p + 4096;
+	CHECK(p != MAP_FAILED && mprotect(p, guard, PROT_NONE) == 0);
+	stack.ss_sp = p + guard;
 	stack.ss_size = size;
 	act.sa_flags = SA_ONSTACK;
 	CHECK(sigaltstack(&stack, NULL) == 0);
