@@ -17,7 +17,11 @@ PUBLIC void *malloc(size_t n)
 
 PUBLIC void free(void *p)
 {
-	if (UNLIKELY(!heap_push(tls.me, p)))
+	enum push pushed = heap_push(tls.me, p);
+
+	if (UNLIKELY(pushed == PUSH_FULL))
+		heap_free_full(tls.me, p);
+	else if (UNLIKELY(pushed == PUSH_SLOW))
 		free_slow(p, CALLER);
 }
 

@@ -126,20 +126,11 @@ static size_t block_size(void *p, enum use use)
 }
 
 /*
- * A block on a list of free ones has lost its mark. When the mark is what a
- * link to some block of ours once asked for, only the link was overwritten.
- * Otherwise somebody owns the block: it was handed out, and was on the list
- * a second time.
+ * A block on a list of free ones has lost its mark. Without any it was handed
+ * out, and was on the list a second time; otherwise it was written to.
  */
 SLOW _Noreturn void free_list_corrupt(struct block *b)
 {
-	void *was = (void *)(b->mark - (uintptr_t)b - MARK_SALT);
-	size_t size = slab_size(slab_of(b));
-
-	if (b->mark && (!was || (tag_is_slab(pagemap_get(was)) &&
-				 slab_has(slab_of(was), was))))
-		die("free list corrupted", b, size);
-	if (!b->mark)
-		die("double free", b, size);
-	die("double free of, or write to free,", b, size);
+	die(b->mark ? "free list corrupted" : "double free", b,
+	    slab_size(slab_of(b)));
 }

@@ -324,6 +324,7 @@ static bool units_claim(struct chunk *c, unsigned first, unsigned n)
 static struct chunk *units_search(unsigned n, bool dirty, unsigned *first)
 {
 	unsigned left = SEARCH_MAX;
+	struct chunk *c;
 
 	if (dirty && os.units.bytes < n * UNIT)
 		return NULL;
@@ -333,12 +334,14 @@ static struct chunk *units_search(unsigned n, bool dirty, unsigned *first)
 		*first = unit_index(unit_start(u));
 		return chunk_of(u);
 	}
-	for (struct chunk *c = os.avail; c && left--; c = c->next) {
+	for (c = os.avail; c && left--; c = c->next) {
 		*first = units_find(dirty ? c->free & c->dirty : c->free, n);
 		if (*first)
 			return c;
 	}
-	return NULL;
+	/* The newest chunk is the last; it may lie beyond the search. */
+	c = dirty ? NULL : os.avail_last;
+	return c && (*first = units_find(c->free, n)) ? c : NULL;
 }
 
 static struct slab *units_take(unsigned n, bool dirty)

@@ -115,16 +115,13 @@ static void *engine_grow(void *p, size_t n, size_t size)
 	return q;
 }
 
-static void *engine_realloc(void *p, size_t n)
+/* `p` has `size` usable bytes, or is NULL. */
+static void *engine_realloc(void *p, size_t n, size_t size)
 {
-	size_t size;
+	bool zero;
 
-	if (!p) {
-		bool zero;
-
+	if (!p)
 		return engine_alloc(n, GRAIN, &zero);
-	}
-	size = block_size(p, USE_REALLOC);
 	if (!n) {
 		engine_free(p);
 		return NULL;
@@ -138,7 +135,7 @@ static void *engine_realloc(void *p, size_t n)
 
 /* -- the slow halves of the entry points */
 
-SLOW void *malloc_slow(size_t n, const void *caller)
+NOINLINE void *malloc_slow(size_t n, const void *caller)
 {
 	bool zero;
 	void *p = engine_alloc(n, GRAIN, &zero);
@@ -147,7 +144,7 @@ SLOW void *malloc_slow(size_t n, const void *caller)
 	return p;
 }
 
-SLOW void free_slow(void *p, const void *caller)
+NOINLINE void free_slow(void *p, const void *caller)
 {
 	if (!p)
 		return;
@@ -155,7 +152,7 @@ SLOW void free_slow(void *p, const void *caller)
 	engine_free(p);
 }
 
-SLOW void *calloc_slow(size_t n, const void *caller)
+NOINLINE void *calloc_slow(size_t n, const void *caller)
 {
 	bool zero;
 	struct block *p = engine_alloc(n, GRAIN, &zero);
@@ -179,35 +176,47 @@ NOINLINE void *aligned_slow(size_t align, size_t n, const void *caller)
 
 NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 {
+	size_t size = p ? block_size(p, USE_REALLOC) : 0;
 	void *q;
 
 	trace_realloc_old(p, caller);
-	q = engine_realloc(p, n);
+	q = engine_realloc(p, n, size);
 	if (q || n || !p)
-		trace_realloc_new(p, q, n, caller);
+		trace_realloc_new(p, size, q, n, caller);
 	return q;
 }
 
 /* -- the process's life */
 
 /*
- * A free that was a second one may still lie unseen in a magazine: look
- * whether each list ends where it should. Only the calling thread's.
+ * A free that was a second one may lie unseen in a magazine or a batch. At
+ * the end look whether each list is as long as it should be; if one is
+ * longer, find what is on it twice. Only the calling thread's.
  */
-static void check_magazines(struct heap *h)
+static void check_lists(struct heap *h)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
-		struct block *b = h->mag[c].head;
-		int64_t left = (int64_t)h->mag[c].max - h->mag[c].room + 1;
+		struct mag *m = &h->mag[c];
+		int64_t left = (int64_t)m->max - m->room + 1;
+		struct block *b;
 
-		for (; b && left > 0; b = b->next, left--) {
+		for (b = m->head; b && left > 0; b = b->next, left--) {
 			if (!block_is_free(b))
 				free_list_corrupt(b);
 			if (!slab_has(slab_of(b), b))
 				misused(b, USE_FREE);
 		}
 		if (b)
-			die("double free", b, classes[c].size);
+			mag_flush(m);
+	}
+	for (unsigned i = 0; i < BATCHES; i++) {
+		const struct batch *e = &h->batch[i];
+		struct block *b = e->slab ? e->head : NULL;
+
+		for (unsigned left = e->count; b && left > 0; left--)
+			b = block_is_free(b) ? b->next : NULL;
+		if (b) /* its owner has it too, and linked it elsewhere */
+			die("double free", e->tail, slab_size(e->slab));
 	}
 }
 
@@ -221,7 +230,7 @@ __attribute__((constructor)) static void process_start(void)
 __attribute__((destructor)) static void process_end(void)
 {
 	if (tls.me != STUB)
-		check_magazines(tls.me);
+		check_lists(tls.me);
 	trace_end();
 	if (exit_key.made)
 		pthread_key_delete(exit_key.key);

@@ -46,8 +46,10 @@ INLINE void *heap_pop(struct heap *h, size_t n)
 	return b;
 }
 
-/* The fast path of free; false: the slow one has to do it. */
-INLINE bool heap_push(struct heap *h, void *p)
+enum push { PUSHED, PUSH_SLOW, PUSH_FULL };
+
+/* The fast path of free, or the word for what has to do it instead. */
+INLINE enum push heap_push(struct heap *h, void *p)
 {
 	const uint32_t *slot = pagemap_slot(p);
 	struct block *b = p;
@@ -55,40 +57,40 @@ INLINE bool heap_push(struct heap *h, void *p)
 	uint32_t k;
 
 	if (UNLIKELY(!slot))
-		return false;
+		return PUSH_SLOW;
 	k = load_relaxed(slot) ^ h->tag;
 	if (UNLIKELY(k > TAG_CLASS_MAX))
-		return false; /* foreign, remote, run, mapping */
+		return PUSH_SLOW; /* foreign, remote, run, mapping */
 	m = mag_at(h, k);
 	if (UNLIKELY((uint16_t)(uintptr_t)p * m->recip >= m->limit))
-		return false; /* no block starts here, or a large class */
+		return PUSH_SLOW; /* no block starts here, or a large class */
 	if (UNLIKELY(m->head == b))
-		return false; /* freed twice in a row */
-	if (UNLIKELY(--m->room < 0)) {
-		m->room++;
-		return false;
-	}
+		return PUSH_SLOW; /* freed twice in a row */
+	if (UNLIKELY(--m->room < 0))
+		return PUSH_FULL;
 	block_link(b, m->head);
 	m->head = b;
-	return true;
+	return PUSHED;
 }
 
 /* -- trimming: what the magazines hold goes to the slabs */
 
+/* A block that is on the list twice has lost its mark when met again. */
 static void mag_flush(struct mag *m)
 {
-	struct block *b = m->head;
+	struct block *b, *next;
 
-	m->head = NULL;
-	while (b) {
-		struct block *next = b->next;
-
+	for (b = m->head; b; b = b->next) {
 		if (!block_is_free(b))
 			free_list_corrupt(b);
+		b->mark = 0;
+	}
+	for (b = m->head; b; b = next) {
+		next = b->next;
 		slab_put(slab_of(b), b);
 		m->room++;
-		b = next;
 	}
+	m->head = NULL;
 }
 
 static void heap_flush(struct heap *h, bool all)
@@ -329,6 +331,17 @@ static void *heap_alloc(struct heap *h, size_t n, bool *zero)
 		return run_alloc(h, n, zero);
 	p = heap_pop(h, n ? n : 1);
 	return p ? p : heap_refill(h, class_of(n), zero);
+}
+
+/* heap_push counted the block in: count it out, the slab takes it. */
+NOINLINE void heap_free_full(struct heap *h, void *p)
+{
+	struct slab *s = slab_of(p);
+
+	h->mag[s->cls].room++;
+	if (!slab_has(s, p) || block_is_free(p))
+		misused(p, USE_FREE);
+	slab_put(s, p);
 }
 
 /* Free a block of a slab: checked, and to wherever it belongs. */

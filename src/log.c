@@ -132,14 +132,15 @@ static void output_write(struct output *o, struct line *l)
 		0, 0, 0);
 }
 
-/* In a fork child whose file name has a %p: open its own at the next line. */
-static void output_forked(struct output *o)
+/* In a fork child whose file name has a %p: true, it will open its own. */
+static bool output_forked(struct output *o)
 {
 	if (!o->fd || !strstr(o->path, "%p"))
-		return;
+		return false;
 	if (output_same(o))
 		os_call(SYS_close, o->fd, 0, 0, 0, 0, 0);
 	o->fd = 0;
+	return true;
 }
 
 static void log_line(struct line *l)

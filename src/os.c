@@ -150,24 +150,31 @@ static int os_tid(void)
 }
 
 /*
- * A lock of three states: free, held, held and waited for. The owner is known
- * so that a signal handler that re-enters malloc, and fork, can see that the
- * thread they interrupted holds it: that must not hang.
+ * A lock: 0, or who holds it and whether others wait. One word tells both, so
+ * that a signal handler that re-enters malloc, and fork, always know whether
+ * the thread they interrupted holds it: that must not hang.
  */
 struct lock {
-	uint32_t word;     /* any thread, acquire/release */
-	const void *owner; /* written by the holder */
+	uint32_t word; /* any thread, acquire/release */
 };
 
-#define SELF ((const void *)&tls)
+#define LOCK_WAITED 1u
+#define FUTEX_WAIT_OWN 128 /* FUTEX_WAIT, _WAKE | FUTEX_PRIVATE_FLAG */
+#define FUTEX_WAKE_OWN 129
+
+static bool forking; /* somebody is inside fork, and holds all locks */
+SLOW void lock_reentered(void);
+
+/* A number for this thread: where its TLS is, unique within 32 GiB. */
+INLINE uint32_t lock_id(void)
+{
+	return (uint32_t)((uintptr_t)&tls >> 4) << 1 | 1u << 31;
+}
 
 INLINE bool lock_mine(const struct lock *l)
 {
-	return load_relaxed(&l->owner) == SELF;
+	return (load_relaxed(&l->word) & ~LOCK_WAITED) == lock_id();
 }
-
-static bool forking; /* this process is inside fork; its locks are held */
-SLOW void lock_reentered(void);
 
 SLOW void lock_wait(struct lock *l)
 {
@@ -177,30 +184,37 @@ SLOW void lock_wait(struct lock *l)
 		uint32_t zero = 0;
 
 		os_pause();
-		if (!load_relaxed(&l->word) && cas(&l->word, &zero, 1))
+		if (!load_relaxed(&l->word) && cas(&l->word, &zero, lock_id()))
 			return;
 	}
-	while (exchange(&l->word, 2))
-		os_call(SYS_futex, (long)&l->word, 128, 2, 0, 0, 0);
+	for (;;) {
+		uint32_t old = 0;
+
+		/* Once we slept, others may sleep too: wake them later. */
+		if (cas(&l->word, &old, lock_id() | LOCK_WAITED))
+			return;
+		if (!(old & LOCK_WAITED) &&
+		    !cas(&l->word, &old, old | LOCK_WAITED))
+			continue;
+		os_call(SYS_futex, (long)&l->word, FUTEX_WAIT_OWN,
+			(long)(old | LOCK_WAITED), 0, 0, 0);
+	}
 }
 
 INLINE void lock_take(struct lock *l)
 {
 	uint32_t zero = 0;
 
-	if (UNLIKELY(!cas(&l->word, &zero, 1))) {
-		if (forking && lock_mine(l))
-			return; /* fork took it for this thread */
+	if (UNLIKELY(!cas(&l->word, &zero, lock_id())) &&
+	    !(forking && lock_mine(l))) /* then fork took it for us */
 		lock_wait(l);
-	}
-	store_relaxed(&l->owner, SELF);
 }
 
 INLINE void lock_drop(struct lock *l)
 {
-	if (UNLIKELY(forking) && lock_mine(l))
-		return; /* fork drops it */
-	store_relaxed(&l->owner, NULL);
-	if (UNLIKELY(exchange(&l->word, 0) == 2))
-		os_call(SYS_futex, (long)&l->word, 129, 1, 0, 0, 0);
+	if (UNLIKELY(forking))
+		return; /* we are inside fork, which drops it */
+	if (UNLIKELY(exchange(&l->word, 0) & LOCK_WAITED))
+		os_call(SYS_futex, (long)&l->word, FUTEX_WAKE_OWN, 1, 0, 0,
+			0);
 }

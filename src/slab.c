@@ -136,12 +136,12 @@ SLOW void slab_corrupt(struct slab *s, struct block *list)
 		size_t i = (size_t)((char *)b - start) / size;
 
 		if ((char *)b < start || i >= s->cap || !block_is_free(b))
-			die("free list corrupted at", b, size);
+			die("free list corrupted", b, size);
 		if (seen[i / 64] >> i % 64 & 1)
 			die("double free", b, size);
 		seen[i / 64] |= (uint64_t)1 << i % 64;
 	}
-	die("double free among blocks of the slab", start, size);
+	die("free list corrupted", start, size);
 }
 
 /*

@@ -164,11 +164,8 @@ static void fork_done(void)
  */
 static void fork_child(void)
 {
-	if (!fork_held.os)
-		os.lock.word = 1;
-	if (!fork_held.heaps)
-		heaps.lock.word = 1;
+	os.lock.word = heaps.lock.word = lock_id();
 	fork_done();
 	output_forked(&log_out);
-	output_forked(&trace_out);
+	trace_forked();
 }

@@ -105,18 +105,28 @@ static void trace_free(const void *p, const void *caller)
 		trace_line('-', p, NULL, caller);
 }
 
-/* Around a realloc: `old` before it, `p` after; NULL: it failed. */
+/* Around a realloc: the old block before it, the new one after. */
 static void trace_realloc_old(const void *old, const void *caller)
 {
 	if (tracing && old)
 		trace_line('<', old, NULL, caller);
 }
 
-static void trace_realloc_new(const void *old, const void *p, size_t n,
-			      const void *caller)
+/* When it failed the old block, of `size` bytes, is still there. */
+static void trace_realloc_new(const void *old, size_t size, const void *p,
+			      size_t n, const void *caller)
 {
-	if (tracing)
-		trace_line(p ? old ? '>' : '+' : '!', p ? p : old, &n, caller);
+	if (!tracing)
+		return;
+	if (!p && old)
+		trace_line('>', old, &size, caller);
+	trace_line(!p ? '!' : old ? '>' : '+', p ? p : old, &n, caller);
+}
+
+static void trace_forked(void)
+{
+	if (output_forked(&trace_out))
+		trace_mark("= Start");
 }
 #else
 #define tracing false
@@ -125,5 +135,6 @@ static void trace_realloc_new(const void *old, const void *p, size_t n,
 #define trace_alloc(p, n, caller) ((void)(caller))
 #define trace_free(p, caller) ((void)(caller))
 #define trace_realloc_old(old, caller) ((void)(caller))
-#define trace_realloc_new(old, p, n, caller) ((void)(caller))
+#define trace_realloc_new(old, size, p, n, caller) ((void)(size))
+#define trace_forked() ((void)0)
 #endif

@@ -185,7 +185,7 @@ newdel() # CASE
 	newdel pairs
 }
 
-@test "c++: all operators are exported, by one library" {
+@test "c++: the operators come from where malloc comes from" {
 	newdel exports
 }
 

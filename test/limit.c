@@ -132,7 +132,7 @@ static void fill_up(size_t n, size_t room)
 		sum += n;
 	}
 	CHECKF(errno == ENOMEM, "blocks of %zu", n);
-	CHECKF(sum > room / (n < KIB ? 2 : 1) / 4 * 3,
+	CHECKF(sum > room / (n < 32 ? 2 : 1) / 10 * 7,
 	       "%zu KiB in blocks of %zu, of %zu", sum / KIB, n, room / KIB);
 	errno = 0;
 	CHECK(!calloc(1, room) && errno == ENOMEM);

@@ -88,7 +88,10 @@ static void pairs()
 		give(end, NULL, 0, 64);
 }
 
-/* All operators must come from where malloc comes from, or none of them. */
+/*
+ * All operators come from where malloc comes from. The nothrow forms of new
+ * may be the C++ library's own: they call the others and catch.
+ */
 static void exports()
 {
 	static const char *const names[] = {
@@ -110,6 +113,8 @@ static void exports()
 		CHECKF(dladdr(dlsym(RTLD_DEFAULT, names[i]), &info), "%s",
 		       names[i]);
 		CHECKF(!test_replaced() ||
+		       (strncmp(names[i], "_Zn", 3) == 0 &&
+			strstr(names[i], "nothrow")) ||
 		       strcmp(info.dli_fname, home.dli_fname) == 0,
 		       "%s comes from %s", names[i], info.dli_fname);
 	}

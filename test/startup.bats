@@ -61,7 +61,8 @@ exports()
 	[ -s "$BATS_TEST_TMPDIR/imports" ]
 	# fprintf is what malloc_info needs, which is handed a FILE
 	local names='dl(v?sym|m?open)|f(d|re)?open|opendir'
-	names="$names|puts|v?(sn?|d)?printf|_*(cxa_)?(at|on)_?(quick_)?exit|pthread_once|qsort"
+	names="$names|puts|v?(sn?|d)?printf|pthread_once|qsort"
+	names="$names|_*(cxa_)?(at|on)_?(quick_)?exit"
 	names="$names|setlocale|sysconf|getenv"
 	run grep -xE "$names" "$BATS_TEST_TMPDIR/imports"
 	echo "$output"
@@ -448,16 +449,26 @@ self_calls() # OBJECT
 	done
 }
 
+# The handler finds main in the middle of malloc: to abort with a word is
+# allowed, to hang or to hand a block out twice is not
+survives()
+{
+	local i
+	for i in {1..5}; do
+		LIMIT=5 run pre build/test/startup "$@"
+		echo "startup $*: $status $output"
+		[ "$status" -eq 0 ] || [ "$status" -eq 134 ]
+		[ -z "$output" ] || [[ "$output" == "allocator: "* ]]
+		[ "$status" -eq 0 ] || [ "${#lines[@]}" -eq 1 ]
+	done
+}
+
 @test "startup: malloc in a signal handler does not hang or corrupt" {
-	program signal
-	[ "$status" -eq 0 ] ||
-		{ [ "$status" -eq 134 ] && [[ "$output" == "allocator: "* ]]; }
+	survives signal
 }
 
 @test "startup: a jump out of such a handler does not hang" {
-	program signal jump
-	[ "$status" -eq 0 ] ||
-		{ [ "$status" -eq 134 ] && [[ "$output" == "allocator: "* ]]; }
+	survives signal jump
 }
 
 @test "startup: the first malloc of a thread is in a signal handler" {

@@ -127,7 +127,7 @@ thread() # CASE [ARGUMENT...]
 		build/test/thread small_stack
 }
 
-@test "thread: a signal stack of 4 KiB" {
+@test "thread: a signal stack with 4 to 8 KiB to spare" {
 	thread signal_stack
 	ALLOC_DIRECT=1 thread signal_stack
 }
