@@ -243,29 +243,34 @@ NEW(_ZnamSt11align_val_t, size_t align)
 	return new_slow(n, align, CALLER);
 }
 
-/* A handler may throw, which must not leave these: they do without it. */
+/*
+ * These must catch what a handler throws, which C can't. libstdc++ has the one
+ * form that we leave to it: that calls ours above, and catches.
+ */
+void *new_catching(size_t n, size_t align, const void *nothrow) __asm__(
+	"_ZnwmSt11align_val_tRKSt9nothrow_t") __attribute__((weak));
+
+static void *new_nothrow(size_t n, size_t align, const void *nothrow,
+			 const void *caller)
+{
+	void *p = aligned_slow(align, n, caller);
+
+	return p || !new_catching ? p : new_catching(n, align, nothrow);
+}
+
 NEW(_ZnwmRKSt9nothrow_t, const void *nothrow)
 {
-	(void)nothrow;
-	return malloc_slow(n, CALLER);
+	return new_nothrow(n, GRAIN, nothrow, CALLER);
 }
 
 NEW(_ZnamRKSt9nothrow_t, const void *nothrow)
 {
-	(void)nothrow;
-	return malloc_slow(n, CALLER);
-}
-
-NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow)
-{
-	(void)nothrow;
-	return aligned_slow(align, n, CALLER);
+	return new_nothrow(n, GRAIN, nothrow, CALLER);
 }
 
 NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow)
 {
-	(void)nothrow;
-	return aligned_slow(align, n, CALLER);
+	return new_nothrow(n, align, nothrow, CALLER);
 }
 
 /* -- statistics and tuning */

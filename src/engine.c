@@ -223,7 +223,7 @@ static void check_lists(struct heap *h)
 __attribute__((constructor)) static void process_start(void)
 {
 	engine_init();
-	pthread_atfork(fork_prepare, fork_done, fork_child);
+	watch_fork();
 }
 
 /* Also when the library is unloaded: nobody may call into it after that. */

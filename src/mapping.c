@@ -184,8 +184,10 @@ static struct mapping *mapping_assemble(size_t len, size_t head, size_t *filled)
 		size_t use = n < want - at ? n : want - at;
 
 		if (!os_remap(piece.base, use, use, base + at)) {
+			/* Older kernels may stop half-way: start afresh. */
 			os_unmap(piece.base, piece.span.len);
-			break;
+			os_unmap(base, len);
+			return NULL;
 		}
 		if (piece.span.len > use)
 			os_unmap(piece.base + use, piece.span.len - use);
@@ -328,13 +330,16 @@ static bool mapping_free(void *p)
 
 /* -- resizing */
 
-/* Let go of whole megabytes that a block no longer needs. */
+/*
+ * Let go of the end of a block, when that is much: a block that grows has an
+ * eighth to spare, and is not to lose that at the next step.
+ */
 static void mapping_shrink(struct mapping *m, size_t n)
 {
 	size_t keep = round_up(mapping_head(m) + n, page_size) + page_size;
 	size_t len = m->span.len;
 
-	if (m->direct || len < keep + SPLIT_MIN)
+	if (m->direct || len < keep + keep / 4 + SPLIT_MIN)
 		return;
 	if (!os_unmap(m->base + keep, len - keep)) {
 		os_purge(m->base + keep, len - keep - page_size);

@@ -246,6 +246,19 @@ static void slab_populate(struct slab *s, char *end, size_t total)
 	s->ready = (uint8_t)(s->ready + n);
 }
 
+/* Fresh memory is zero, unless a block was freed that never was one. */
+INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
+{
+	/* A page is written first: to read it first would cost two faults. */
+	__atomic_fetch_or(&((struct block *)p)->mark, 0, __ATOMIC_RELAXED);
+	for (; k--; p += slab_size(s)) {
+		const struct block *b = (struct block *)p;
+
+		if (UNLIKELY((uintptr_t)b->next | b->mark))
+			die("double free", p, slab_size(s));
+	}
+}
+
 /*
  * Carve the blocks that start before the end of the page that the first new
  * one ends in, and link them. There is at least one.
@@ -262,6 +275,8 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 		k = s->cap - s->carved;
 	if (s->fresh && s->heap->carved >= POPULATE_MIN)
 		slab_populate(s, first + k * size, s->cap * size);
+	if (s->fresh)
+		slab_untouched(s, first, k);
 	for (unsigned i = 1; i < k; i++, p += size)
 		block_link((struct block *)p, (struct block *)(p + size));
 	block_link((struct block *)p, NULL);

@@ -88,33 +88,6 @@ static void watch_exit(struct heap *h)
 	errno = err;
 }
 
-/* The heap of this thread, or one on loan; NULL when memory is out. */
-static struct heap *heap_enter(void)
-{
-	struct heap *h = tls.me;
-
-	if (LIKELY(h != STUB))
-		return h;
-	if (tls.mine && tls.mine != DEAD)
-		return tls.mine;
-	h = heap_obtain();
-	if (!h || tls.mine == DEAD)
-		return h;
-	if (tracing)
-		tls.mine = h;
-	else
-		tls.me = h;
-	if (h->tag >> TAG_ID_SHIFT > 1)
-		watch_exit(h);
-	return h;
-}
-
-static void heap_leave(struct heap *h)
-{
-	if (UNLIKELY(tls.mine == DEAD) && h)
-		heap_park(h);
-}
-
 /* -- fork */
 
 static struct {
@@ -168,4 +141,49 @@ static void fork_child(void)
 	fork_done();
 	output_forked(&log_out);
 	trace_forked();
+}
+
+/*
+ * No later than the first allocation: constructors of other libraries, which
+ * may run before ours, may start threads and fork.
+ */
+static void watch_fork(void)
+{
+	static bool done;
+
+	if (!done) {
+		done = true;
+		pthread_atfork(fork_prepare, fork_done, fork_child);
+	}
+}
+
+/* -- which heap */
+
+/* The heap of this thread, or one on loan; NULL when memory is out. */
+static struct heap *heap_enter(void)
+{
+	struct heap *h = tls.me;
+
+	if (LIKELY(h != STUB))
+		return h;
+	if (tls.mine && tls.mine != DEAD)
+		return tls.mine;
+	h = heap_obtain();
+	if (!h || tls.mine == DEAD)
+		return h;
+	if (tracing)
+		tls.mine = h;
+	else
+		tls.me = h;
+	if (h->tag >> TAG_ID_SHIFT > 1)
+		watch_exit(h);
+	else
+		watch_fork();
+	return h;
+}
+
+static void heap_leave(struct heap *h)
+{
+	if (UNLIKELY(tls.mine == DEAD) && h)
+		heap_park(h);
 }
