@@ -71,7 +71,7 @@ static void engine_free(void *p)
 	uint32_t tag = pagemap_get(p);
 
 	if (tag_is_slab(tag))
-		heap_free(free_heap(), p);
+		heap_free(free_heap(), p, tag);
 	else if (!(tag == TAG_RUN ? run_free(p) : mapping_free(p)))
 		misused(p, USE_FREE);
 }

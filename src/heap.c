@@ -344,22 +344,31 @@ NOINLINE void heap_free_full(struct heap *h, void *p)
 	slab_put(s, p);
 }
 
-/* Free a block of a slab: checked, and to wherever it belongs. */
-static void heap_free(struct heap *h, void *p)
+/*
+ * Free a block of a slab: checked, and to wherever it belongs. A slab of one
+ * unit is found and checked without reading its descriptor, which its owner
+ * keeps writing to.
+ */
+static void heap_free(struct heap *h, void *p, uint32_t tag)
 {
-	struct slab *s = slab_of(p);
+	unsigned c = (tag & TAG_CLASS_MAX) / GRAIN;
+	const struct class *k = &classes[c];
+	struct slab *s = k->limit ? unit_of(p) : slab_of(p);
 	struct block *b = p;
 
-	if (!slab_has(s, p) || block_is_free(b))
+	if (k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
+		       !slab_has(s, p))
+		misused(p, USE_FREE);
+	if (block_is_free(b))
 		misused(p, USE_FREE);
 	if (!h) {
 		remote_free_alone(s, b);
-	} else if (s->heap != h) {
-		remote_free(h, s, b);
-	} else if (h->mag[s->cls].room > 0) {
-		h->mag[s->cls].room--;
-		block_link(b, h->mag[s->cls].head);
-		h->mag[s->cls].head = b;
+	} else if ((tag ^ h->tag) > TAG_CLASS_MAX) {
+		remote_free(h, s, c, b);
+	} else if (h->mag[c].room > 0) {
+		h->mag[c].room--;
+		block_link(b, h->mag[c].head);
+		h->mag[c].head = b;
 	} else {
 		slab_put(s, b);
 	}

@@ -10,8 +10,8 @@
  * Race to know: between clearing PARKED and the note's arrival the owner may
  * find the slab empty. It must not free it then: slab.c makes it a ZOMBIE.
  */
-#define BATCH_BLOCKS 32
-#define BATCH_BYTES (4 * KIB)
+#define BATCH_BLOCKS 64
+#define BATCH_BYTES (16 * KIB)
 
 /* All heaps. Order of locks: this one, then os.lock. */
 static struct {
@@ -89,17 +89,12 @@ static void remote_flush(struct heap *h)
 			remote_send(h, &h->batch[i]);
 }
 
-static struct batch *remote_batch(struct heap *h, const struct slab *s)
+/* Free a checked block of class `c` of a foreign slab. */
+static void remote_free(struct heap *h, struct slab *s, unsigned c,
+			struct block *b)
 {
 	size_t i = ((uintptr_t)s / sizeof(*s)) ^ ((uintptr_t)s >> CHUNK_SHIFT);
-
-	return &h->batch[i % BATCHES];
-}
-
-/* Free a checked block of a foreign slab. */
-static void remote_free(struct heap *h, struct slab *s, struct block *b)
-{
-	struct batch *e = remote_batch(h, s);
+	struct batch *e = &h->batch[i % BATCHES];
 
 	if (e->slab != s) {
 		if (e->slab)
@@ -109,7 +104,8 @@ static void remote_free(struct heap *h, struct slab *s, struct block *b)
 	block_link(b, e->head);
 	e->head = b;
 	e->count++;
-	if (e->count >= BATCH_BLOCKS || e->count * slab_size(s) >= BATCH_BYTES)
+	if (e->count >= BATCH_BLOCKS ||
+	    e->count * classes[c].size >= BATCH_BYTES)
 		remote_send(h, e);
 }
 

@@ -115,7 +115,7 @@ struct batch {
 	uint32_t count;
 };
 
-#define BATCHES 16
+#define BATCHES 64
 
 struct heap {
 	uint32_t tag;    /* id << 13; what the page map has for its slabs */
