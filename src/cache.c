@@ -8,15 +8,14 @@
  */
 #define CACHE_FLOOR (32 * MIB) /* kept whatever is in use */
 
-static void cache_push(struct cache *c, struct span *s, uint64_t stamp)
+static void cache_push(struct cache *c, struct span *s)
 {
-	s->stamp = stamp;
+	static uint64_t frees;
+
+	s->stamp = ++frees;
 	s->newer = NULL;
 	s->older = c->newest;
-	if (c->newest)
-		c->newest->newer = s;
-	else
-		c->oldest = s;
+	*(c->newest ? &c->newest->newer : &c->oldest) = s;
 	c->newest = s;
 	c->count++;
 	c->bytes += s->len;
@@ -24,30 +23,17 @@ static void cache_push(struct cache *c, struct span *s, uint64_t stamp)
 
 static void cache_remove(struct cache *c, struct span *s)
 {
-	if (s->newer)
-		s->newer->older = s->older;
-	else
-		c->newest = s->older;
-	if (s->older)
-		s->older->newer = s->newer;
-	else
-		c->oldest = s->newer;
+	*(s->newer ? &s->newer->older : &c->newest) = s->older;
+	*(s->older ? &s->older->newer : &c->oldest) = s->newer;
 	c->count--;
 	c->bytes -= s->len;
 }
 
-/* The newest that holds `len` bytes: the original's search. */
-static struct span *cache_first_fit(const struct cache *c, size_t len)
-{
-	struct span *s = c->newest;
-
-	while (s && s->len < len)
-		s = s->older;
-	return s;
-}
-
-/* The smallest that holds `len` bytes; one that wastes little will do. */
-static struct span *cache_best_fit(const struct cache *c, size_t len)
+/*
+ * One that holds `len` bytes, or NULL: the newest, as the original searched,
+ * or the smallest; but one that wastes little will do.
+ */
+static struct span *cache_fit(const struct cache *c, size_t len, bool newest)
 {
 	struct span *best = NULL;
 
@@ -55,7 +41,7 @@ static struct span *cache_best_fit(const struct cache *c, size_t len)
 		if (s->len < len || (best && s->len >= best->len))
 			continue;
 		best = s;
-		if (best->len - len <= len / 16)
+		if (newest || s->len - len <= len / 16)
 			break;
 	}
 	return best;

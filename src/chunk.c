@@ -21,7 +21,6 @@ static struct {
 	size_t mappings;    /* their number */
 	size_t peak;        /* most bytes ever held, cache included */
 	struct cache units, maps;
-	uint64_t stamp;
 	char *meta, *meta_end; /* room for heaps */
 } os;
 
@@ -53,11 +52,6 @@ INLINE char *unit_start(const struct slab *s)
 	return (char *)c + (size_t)(s - c->unit + 1) * UNIT;
 }
 
-static struct slab *unit_of_span(struct span *s)
-{
-	return (struct slab *)s;
-}
-
 static uint64_t units_mask(unsigned first, unsigned n)
 {
 	return (((uint64_t)1 << n) - 1) << first;
@@ -78,7 +72,14 @@ static unsigned units_find(uint64_t set, unsigned n)
 	return set ? (unsigned)__builtin_ctzll(set) : 0;
 }
 
-/* -- lists of chunks, under the lock */
+/* -- lists, under the lock */
+
+static void units_uncache(struct chunk *c, uint64_t units)
+{
+	for (; units; units &= units - 1)
+		cache_remove(&os.units,
+			     &c->unit[__builtin_ctzll(units) - 1].span);
+}
 
 static void avail_add(struct chunk *c, bool last)
 {
@@ -96,21 +97,27 @@ static void avail_remove(struct chunk *c)
 	*(c->next ? &c->next->prev : &os.avail_last) = c->prev;
 }
 
-static void all_add(struct chunk *c)
+static void chunk_list(struct chunk *c)
 {
+	c->all_prev = NULL;
 	c->all_next = os.all;
 	if (os.all)
 		os.all->all_prev = c;
 	os.all = c;
 	os.chunks++;
+	avail_add(c, true);
 }
 
-static void all_remove(struct chunk *c)
+/* Take a chunk without units in use off all lists, and its units too. */
+static void chunk_unlist(struct chunk *c)
 {
 	*(c->all_prev ? &c->all_prev->all_next : &os.all) = c->all_next;
 	if (c->all_next)
 		c->all_next->all_prev = c->all_prev;
 	os.chunks--;
+	os.free_chunks--;
+	avail_remove(c);
+	units_uncache(c, c->dirty);
 }
 
 /* -- accounts */
@@ -155,90 +162,44 @@ static struct cache *over_bound(void)
 struct victim {
 	char *start;
 	size_t len;
-	struct span *span; /* of a whole mapping; units are only purged */
-	bool unit;
-	bool done;
+	bool unit;         /* of a chunk: only purged */
+	struct span *span; /* of a whole mapping */
 };
 
 /* The oldest unit, and those behind it that are the next oldest. */
 static void victim_units(struct victim *v, size_t want)
 {
-	struct slab *u = unit_of_span(os.units.oldest);
+	struct slab *u = (struct slab *)os.units.oldest;
 	struct chunk *c = chunk_of(u);
 
-	v->unit = true;
-	v->start = unit_start(u);
-	v->len = 0;
-	if (c->free == UNITS_ALL && !c->permanent)
-		os.free_chunks--;
+	*v = (struct victim){ .start = unit_start(u), .unit = true };
+	os.free_chunks -= c->free == UNITS_ALL && !c->permanent;
 	do {
 		v->len += UNIT;
 		cache_remove(&os.units, &u->span);
-		c->free &= ~units_mask((unsigned)(u - c->unit) + 1, 1);
+		c->free &= ~((uint64_t)1 << (u - c->unit + 1));
 		u++;
 	} while (os.units.oldest == &u->span && chunk_of(u) == c &&
 		 (over_bound() == &os.units || v->len < want));
-	if (!c->free && c->listed)
+	if (!c->free)
 		avail_remove(c);
 }
 
 /* The oldest mapping, or as much of its end as is wanted. */
 static void victim_mapping(struct victim *v, size_t want)
 {
-	struct span *s = os.maps.oldest;
-	struct mapping *m = (struct mapping *)s;
+	struct mapping *m = (struct mapping *)os.maps.oldest;
 
-	v->unit = false;
-	v->span = NULL;
-	if (!over_bound() && s->len > want && s->len - want >= GROWTH) {
+	*v = (struct victim){ m->base, m->span.len, false, &m->span };
+	if (!over_bound() && v->len > want && v->len - want >= GROWTH) {
 		want = round_up(want, page_size);
-		s->len -= want;
-		os.maps.bytes -= want;
+		m->span.len -= want;
 		m->guard = false;
-		v->start = m->base + s->len;
-		v->len = want;
-		return;
+		os.maps.bytes -= want;
+		*v = (struct victim){ m->base + m->span.len, want, false, NULL };
+	} else {
+		cache_remove(&os.maps, &m->span);
 	}
-	v->span = s;
-	v->start = m->base;
-	v->len = s->len;
-	cache_remove(&os.maps, s);
-}
-
-static void victim_release(struct victim *v)
-{
-	if (v->unit) {
-		EVENT("purge", v->start, v->len);
-		v->done = os_purge(v->start, v->len);
-		return;
-	}
-	EVENT("unmap", v->start, v->len);
-	v->done = os_unmap(v->start, v->len);
-	if (!v->done) /* too many mappings to split one: empty it at least */
-		os_purge(v->start + page_size, v->len - page_size);
-}
-
-/* Purged units are clean again; what the kernel refused stays cached. */
-static void victim_return(const struct victim *v)
-{
-	struct chunk *c = chunk_of(v->start);
-	unsigned n = (unsigned)(v->len / UNIT), first = unit_index(v->start);
-
-	if (!v->unit) {
-		if (!v->done && v->span)
-			cache_push(&os.maps, v->span, ++os.stamp);
-		return;
-	}
-	c->free |= units_mask(first, n);
-	if (v->done)
-		c->dirty &= ~units_mask(first, n);
-	else
-		for (unsigned i = first; i < first + n; i++)
-			cache_push(&os.units, &c->unit[i - 1].span, ++os.stamp);
-	if (!c->listed)
-		avail_add(c, true);
-	if (c->free == UNITS_ALL && !c->permanent)
-		os.free_chunks++;
 }
 
 /* Choose what goes next, mappings before units; false: nothing. */
@@ -250,11 +211,42 @@ static bool victim_choose(struct victim *v, size_t want)
 		from = os.maps.count ? &os.maps : &os.units;
 	if (!from || !from->count)
 		return false;
-	if (from == &os.units)
-		victim_units(v, want);
-	else
-		victim_mapping(v, want);
+	(from == &os.units ? victim_units : victim_mapping)(v, want);
 	return true;
+}
+
+/* The system call, without the lock. */
+static bool victim_release(const struct victim *v)
+{
+	EVENT(v->unit ? "purge" : "unmap", v->start, v->len);
+	if (v->unit)
+		return os_purge(v->start, v->len);
+	if (os_unmap(v->start, v->len))
+		return true;
+	/* Too many mappings to split one: empty it at least. */
+	os_purge(v->start + page_size, v->len - page_size);
+	return false;
+}
+
+/* Purged units are clean again; what the kernel refused stays cached. */
+static void victim_return(const struct victim *v, bool done)
+{
+	struct chunk *c = chunk_of(v->start);
+	unsigned first = unit_index(v->start), n = (unsigned)(v->len / UNIT);
+
+	if (!v->unit) {
+		if (!done && v->span)
+			cache_push(&os.maps, v->span);
+		return;
+	}
+	c->free |= units_mask(first, n);
+	if (done)
+		c->dirty &= ~units_mask(first, n);
+	for (unsigned i = 0; i < n && !done; i++)
+		cache_push(&os.units, &c->unit[first + i - 1].span);
+	if (!c->listed)
+		avail_add(c, true);
+	os.free_chunks += c->free == UNITS_ALL && !c->permanent;
 }
 
 /* Give back what is over the bounds, then `want` bytes of the rest. */
@@ -262,24 +254,24 @@ static size_t cache_settle(size_t want)
 {
 	struct victim v[VICTIMS];
 	size_t gone = 0;
+	bool done = true;
 	unsigned n;
-	bool ok = true;
 
 	do {
 		lock_take(&os.lock);
 		for (n = 0; n < VICTIMS; gone += v[n++].len)
-			if (!victim_choose(&v[n], want > gone ? want - gone : 0))
+			if (!victim_choose(v + n, want > gone ? want - gone : 0))
 				break;
 		lock_drop(&os.lock);
-		for (unsigned i = 0; i < n; i++)
-			victim_release(&v[i]);
-		lock_take(&os.lock);
 		for (unsigned i = 0; i < n; i++) {
-			victim_return(&v[i]);
-			ok &= v[i].done;
+			bool released = victim_release(v + i);
+
+			done &= released;
+			lock_take(&os.lock);
+			victim_return(v + i, released);
+			lock_drop(&os.lock);
 		}
-		lock_drop(&os.lock);
-	} while (n == VICTIMS && ok);
+	} while (n == VICTIMS && done);
 	return gone;
 }
 
@@ -306,11 +298,8 @@ static bool units_claim(struct chunk *c, unsigned first, unsigned n)
 {
 	uint64_t mask = units_mask(first, n), old = c->dirty & mask;
 
-	if (c->free == UNITS_ALL && !c->permanent)
-		os.free_chunks--;
-	for (uint64_t set = old; set; set &= set - 1)
-		cache_remove(&os.units,
-			     &c->unit[__builtin_ctzll(set) - 1].span);
+	os.free_chunks -= c->free == UNITS_ALL && !c->permanent;
+	units_uncache(c, old);
 	c->free &= ~mask;
 	c->dirty |= mask;
 	os.used += n * UNIT;
@@ -329,7 +318,7 @@ static struct chunk *units_search(unsigned n, bool dirty, unsigned *first)
 	if (dirty && os.units.bytes < n * UNIT)
 		return NULL;
 	if (dirty && n == 1) {
-		struct slab *u = unit_of_span(os.units.newest);
+		struct slab *u = (struct slab *)os.units.newest;
 
 		*first = unit_index(unit_start(u));
 		return chunk_of(u);
@@ -381,12 +370,11 @@ static bool chunk_map(void)
 	EVENT("map", c, CHUNK);
 	c->free = UNITS_ALL;
 	lock_take(&os.lock);
-	all_add(c);
-	avail_add(c, true);
-	if (os.meta) {
-		os.free_chunks++;
-	} else {
+	chunk_list(c);
+	os.free_chunks++;
+	if (!os.meta) {
 		c->permanent = true;
+		os.free_chunks--;
 		os.meta = (char *)c + round_up(sizeof(*c), page_size);
 		os.meta_end = (char *)c + UNIT;
 	}
@@ -394,17 +382,7 @@ static bool chunk_map(void)
 	return true;
 }
 
-/* Take a wholly free chunk off all lists; lock held. */
-static void chunk_detach(struct chunk *c)
-{
-	for (uint64_t set = c->dirty; set; set &= set - 1)
-		cache_remove(&os.units,
-			     &c->unit[__builtin_ctzll(set) - 1].span);
-	avail_remove(c);
-	all_remove(c);
-	os.free_chunks--;
-}
-
+/* Give back a chunk that is on no list. */
 static void chunk_unmap(struct chunk *c)
 {
 	pagemap_set(c, CHUNK_UNITS, 0);
@@ -416,8 +394,7 @@ static void chunk_unmap(struct chunk *c)
 	c->free = UNITS_ALL;
 	c->dirty = 0;
 	lock_take(&os.lock);
-	all_add(c);
-	avail_add(c, true);
+	chunk_list(c);
 	os.free_chunks++;
 	lock_drop(&os.lock);
 }
@@ -438,7 +415,7 @@ static void units_free(struct slab *s, unsigned n)
 		s[i].state = SLAB_FREE;
 		s[i].back = 0;
 		s[i].span.len = UNIT;
-		cache_push(&os.units, &s[i].span, ++os.stamp);
+		cache_push(&os.units, &s[i].span);
 	}
 	c->free |= units_mask(first, n);
 	os.used -= n * UNIT;
@@ -447,7 +424,7 @@ static void units_free(struct slab *s, unsigned n)
 	if (c->free == UNITS_ALL && !c->permanent) {
 		os.free_chunks++;
 		if (os.free_chunks > 1) {
-			chunk_detach(c);
+			chunk_unlist(c);
 			empty = c;
 		}
 	}
@@ -463,7 +440,7 @@ static void units_free(struct slab *s, unsigned n)
 /* Memory for a heap: zeroed, never given back. NULL when memory is out. */
 static void *meta_alloc(size_t len)
 {
-	char *p = NULL;
+	char *p = NULL, *more;
 
 	len = round_up(len, HEADER);
 	lock_take(&os.lock);
@@ -472,14 +449,11 @@ static void *meta_alloc(size_t len)
 		os.meta += len;
 	}
 	lock_drop(&os.lock);
-	if (p)
+	if (p || !(more = os_map(META_SIZE)))
 		return p;
-	p = os_map(META_SIZE);
-	if (!p)
-		return NULL;
 	lock_take(&os.lock);
-	os.meta = p + len;
-	os.meta_end = p + META_SIZE;
+	os.meta = more;
+	os.meta_end = more + META_SIZE;
 	lock_drop(&os.lock);
-	return p;
+	return meta_alloc(len);
 }

@@ -76,16 +76,15 @@ static void engine_free(void *p)
 		misused(p, USE_FREE);
 }
 
-/* Let go of what a shrunken block no longer needs; it never moves. */
-static void engine_shrink(void *p, size_t n)
+/* A run or mapping holds `n` bytes from now on; what it need not is freed. */
+static void engine_fit(void *p, size_t n)
 {
 	uint32_t tag = pagemap_get(p);
 	struct slab *s;
 
-	if (tag_is_slab(tag))
-		return;
 	if (tag != TAG_RUN) {
 		mapping_shrink(mapping_header(p), n);
+		mapping_grown(mapping_header(p), n);
 		return;
 	}
 	s = unit_of(p);
@@ -103,10 +102,12 @@ static void *engine_grow(void *p, size_t n, size_t size)
 	bool zero;
 	void *q = NULL;
 
-	if (n <= PTRDIFF_MAX && mapping_at(p))
+	if (n <= PTRDIFF_MAX / 2 && mapping_at(p))
 		q = mapping_grow(mapping_header(p), n);
-	if (q)
+	if (q) {
+		mapping_grown(mapping_header(q), n);
 		return q;
+	}
 	q = engine_alloc(n, GRAIN, &zero);
 	if (!q)
 		return NULL;
@@ -129,7 +130,7 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 	if (n > size)
 		return engine_grow(p, n, size);
 	if (size > SLAB_MAX)
-		engine_shrink(p, n);
+		engine_fit(p, n);
 	return p;
 }
 

@@ -75,22 +75,16 @@ INLINE enum push heap_push(struct heap *h, void *p)
 
 /* -- trimming: what the magazines hold goes to the slabs */
 
-/* A block that is on the list twice has lost its mark when met again. */
 static void mag_flush(struct mag *m)
 {
-	struct block *b, *next;
+	struct block *b = m->head, *next;
 
-	for (b = m->head; b; b = b->next) {
-		if (!block_is_free(b))
-			free_list_corrupt(b);
-		b->mark = 0;
-	}
-	for (b = m->head; b; b = next) {
+	list_prove(b);
+	for (m->head = NULL; b; b = next) {
 		next = b->next;
 		slab_put(slab_of(b), b);
 		m->room++;
 	}
-	m->head = NULL;
 }
 
 static void heap_flush(struct heap *h, bool all)
@@ -113,7 +107,7 @@ static void heap_drop_active(struct heap *h)
 				  s->carved)
 			continue;
 		h->mag[c].active = NULL;
-		slab_release(s);
+		slab_release(s, false);
 	}
 }
 
@@ -258,13 +252,12 @@ static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 	s = m->active;
 	if (!s)
 		return NULL;
-	list = remote_take(s, n);
-	if (!list && s->carved >= s->cap) {
-		m->active = NULL;
-		slab_sleep(s);
-		list = remote_park(s, n);
-	}
-	return list;
+	list = remote_take(s, 0, n);
+	if (list || s->carved < s->cap)
+		return list;
+	m->active = NULL;
+	slab_sleep(s);
+	return remote_park(s, n);
 }
 
 /* Blocks that never were used. `fresh`: they are zeroed but for the link. */

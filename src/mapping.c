@@ -5,14 +5,19 @@
  *
  * Large blocks start on a page, with the header at the end of the page before
  * and an inaccessible page behind. Direct blocks, the original design, start
- * right behind a header at the start of their mapping. Freed ones go into the
- * cache. The page map knows the pages with headers: a pointer is looked at
- * only when there is a header in front of it, and must then be its block.
+ * right behind a header at the start of their mapping, without a guard. Freed
+ * ones go into the cache. The page map knows the pages with headers: only
+ * where there is one in front of a pointer is it looked at.
  */
-#define SPLIT_MIN (1 * MIB)  /* a rest as large as this stays cached */
-#define PIECES_MAX 1000      /* VMAs in one block; vm.max_map_count is 65530 */
-#define GUARDS_MAX 10000     /* beyond, guards would eat up the VMAs */
-#define ALIGN_GAP 64         /* where user memory may start in its page */
+#define SPLIT_MIN MIB    /* a rest as large as this stays cached */
+#define PIECES_MAX 1000  /* VMAs in one block; vm.max_map_count is 65530 */
+#define GUARDS_MAX 10000 /* beyond, guards would eat up the VMAs */
+#define SMALL_STEP (256 * KIB) /* growth that will be used at once */
+
+INLINE struct mapping *mapping_header(void *user)
+{
+	return (struct mapping *)((char *)user - HEADER);
+}
 
 static size_t mapping_head(const struct mapping *m)
 {
@@ -25,93 +30,71 @@ static size_t mapping_room(const struct mapping *m)
 	return m->span.len - mapping_head(m) - (m->guard ? page_size : 0);
 }
 
-INLINE struct mapping *mapping_header(void *user)
-{
-	return (struct mapping *)((char *)user - HEADER);
-}
-
 /* The mapping whose block starts at `p`, or NULL. Touches ours only. */
 static struct mapping *mapping_at(void *p)
 {
 	size_t offset = (uintptr_t)p & (page_size - 1);
 	struct mapping *m = mapping_header(p);
 
-	if (offset != 0 && offset != ALIGN_GAP)
+	if ((offset != 0 && offset != HEADER) || !pagemap_has_mapping(m))
 		return NULL;
-	if (!pagemap_has_mapping(m) || m->user != p)
-		return NULL;
-	return m;
+	return m->user == p ? m : NULL;
 }
 
 /* Make the last page inaccessible, so that an overflow traps. */
 static void mapping_guard(struct mapping *m)
 {
-	if (m->direct || m->guard || os.mappings > GUARDS_MAX)
-		return;
-	m->guard = os_protect(m->base + m->span.len - page_size, page_size,
-			      false);
+	char *end = m->base + m->span.len;
+
+	if (!m->direct && !m->guard && os.mappings < GUARDS_MAX)
+		m->guard = os_forbid(end - page_size, page_size);
 }
 
-/* The header for a block `head` bytes into [base, base + len). */
+/* Put the header of a block `head` bytes into [base, base + len). */
 static struct mapping *mapping_init(char *base, size_t len, size_t head)
 {
 	struct mapping *m = mapping_header(base + head);
 
-	m->base = base;
-	m->user = base + head;
-	m->span.len = len;
-	m->pieces = 1;
-	m->guard = false;
-	m->direct = false;
+	*m = (struct mapping){ .span.len = len,
+			       .base = base,
+			       .user = base + head,
+			       .pieces = 1 };
 	return m;
 }
 
-/* Move the header of a cached mapping, should the new block need that. */
-static struct mapping *mapping_rehead(struct mapping *m, size_t head)
-{
-	struct mapping was = *m;
-
-	if (mapping_head(m) == head)
-		return m;
-	m = mapping_init(was.base, was.span.len, head);
-	m->pieces = was.pieces;
-	m->guard = was.guard;
-	return m;
-}
-
-/* Count a mapping in or out of use. */
-static void mapping_account(size_t len, bool in)
+/* Count a mapping into use. */
+static void mapping_count(size_t len)
 {
 	lock_take(&os.lock);
-	os.mapped += in ? len : -len;
-	os.mappings += in ? 1 : (size_t)-1;
+	os.mapped += len;
+	os.mappings++;
 	note_peak();
 	lock_drop(&os.lock);
+}
+
+static void mapping_uncount(size_t len)
+{
+	os.mapped -= len;
+	os.mappings--;
 }
 
 /* -- taking from the cache */
 
 /*
- * Cut [base, base + len) off a cached mapping; what is left stays cached
- * under a header of its own, as old as before. Lock held.
+ * Cut the first `len` bytes off a cached mapping; the rest stays cached under
+ * a header of its own, as old as before. Lock held.
  */
 static void mapping_split(struct mapping *m, size_t len)
 {
-	size_t head = mapping_head(m), rest = m->span.len - len;
-	struct mapping *r = mapping_header(m->base + len + head);
+	struct mapping *rest = mapping_header((char *)m->user + len);
+	struct span *s = &rest->span;
 
-	*r = *m;
-	r->base = m->base + len;
-	r->user = r->base + head;
-	r->span.len = rest;
-	if (r->span.newer)
-		r->span.newer->older = &r->span;
-	else
-		os.maps.newest = &r->span;
-	if (r->span.older)
-		r->span.older->newer = &r->span;
-	else
-		os.maps.oldest = &r->span;
+	*rest = *m;
+	rest->base += len;
+	rest->user = (char *)m->user + len;
+	s->len -= len;
+	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
+	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
 	os.maps.bytes -= len;
 	m->span.len = len;
 	m->guard = false;
@@ -120,18 +103,15 @@ static void mapping_split(struct mapping *m, size_t len)
 /* A cached mapping of at least `len` bytes, or NULL. */
 static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
 {
-	struct span *s;
-	struct mapping *m = NULL;
+	struct mapping *m, was;
 
 	lock_take(&os.lock);
-	s = direct ? cache_first_fit(&os.maps, len) :
-		     cache_best_fit(&os.maps, len);
-	if (s) {
-		m = (struct mapping *)s;
-		if (!direct && s->len - len >= SPLIT_MIN)
+	m = (struct mapping *)cache_fit(&os.maps, len, direct);
+	if (m) {
+		if (!direct && m->span.len - len >= SPLIT_MIN)
 			mapping_split(m, len);
 		else
-			cache_remove(&os.maps, s);
+			cache_remove(&os.maps, &m->span);
 		os.mapped += m->span.len;
 		os.mappings++;
 		note_peak();
@@ -140,14 +120,19 @@ static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
 	if (!m)
 		return NULL;
 	EVENT("reuse", m->base, m->span.len);
-	m = mapping_rehead(m, head);
+	if (mapping_head(m) != head) {
+		was = *m;
+		m = mapping_init(was.base, was.span.len, head);
+		m->pieces = was.pieces;
+		m->guard = was.guard;
+	}
 	m->direct = direct;
 	mapping_guard(m);
 	return m;
 }
 
-/* Take the largest cached piece, up to `len` bytes of it; lock not held. */
-static struct mapping *piece_take(size_t len, size_t *taken)
+/* Take the largest cached piece, of `len` bytes at most. */
+static struct mapping *piece_take(size_t len)
 {
 	struct mapping *m;
 
@@ -160,8 +145,6 @@ static struct mapping *piece_take(size_t len, size_t *taken)
 	else if (m)
 		cache_remove(&os.maps, &m->span);
 	lock_drop(&os.lock);
-	if (m)
-		*taken = m->span.len - (m->guard ? page_size : 0);
 	return m;
 }
 
@@ -169,89 +152,76 @@ static struct mapping *piece_take(size_t len, size_t *taken)
  * No cached mapping is large enough: move the pages of several into a fresh
  * range; only what is missing has to be faulted in. NULL: not worth it.
  */
-static struct mapping *mapping_assemble(size_t len, size_t head, size_t *filled)
+static struct mapping *mapping_assemble(size_t len)
 {
-	size_t at = 0, want = len - page_size, n;
+	size_t at = 0, want = len - page_size, use;
 	uint32_t pieces = 1;
-	struct mapping *m;
+	struct mapping *m, part;
 	char *base;
 
 	if (load_relaxed(&os.maps.bytes) < len / 4 || !(base = os_map(len)))
 		return NULL;
-	while (at < want && pieces < PIECES_MAX &&
-	       (m = piece_take(want - at, &n)) != NULL) {
-		struct mapping piece = *m;
-		size_t use = n < want - at ? n : want - at;
-
-		if (!os_remap(piece.base, use, use, base + at)) {
+	while (at < want && pieces < PIECES_MAX && (m = piece_take(want - at))) {
+		part = *m;
+		use = part.span.len - (part.guard ? page_size : 0);
+		if (use > want - at)
+			use = want - at;
+		if (!os_remap(part.base, use, use, base + at)) {
 			/* Older kernels may stop half-way: start afresh. */
-			os_unmap(piece.base, piece.span.len);
+			os_unmap(part.base, part.span.len);
 			os_unmap(base, len);
 			return NULL;
 		}
-		if (piece.span.len > use)
-			os_unmap(piece.base + use, piece.span.len - use);
-		EVENT("reuse", piece.base, use);
-		pieces += piece.pieces;
+		if (part.span.len > use)
+			os_unmap(part.base + use, part.span.len - use);
+		EVENT("reuse", part.base, use);
+		pieces += part.pieces;
 		at += use;
 	}
 	make_way(want - at);
-	m = mapping_init(base, len, head);
+	m = mapping_init(base, len, page_size);
 	m->pieces = pieces;
-	*filled = at;
 	return m;
 }
 
 /* -- allocation */
 
-/* A fresh mapping whose user memory is aligned to more than a page. */
-static struct mapping *mapping_map_aligned(size_t len, size_t align)
-{
-	size_t slack = align - page_size, before;
-	char *p, *user;
-
-	if (len + slack < len || !(p = os_map(len + slack)))
-		return NULL;
-	user = (char *)round_up((uintptr_t)p + page_size, align);
-	before = (size_t)(user - page_size - p);
-	if (before)
-		os_unmap(p, before);
-	if (slack - before)
-		os_unmap(p + before + len, slack - before);
-	return mapping_init(user - page_size, len, page_size);
-}
-
+/* A fresh mapping; `align` is that of the user's memory. */
 static struct mapping *mapping_map(size_t len, size_t head, size_t align)
 {
-	struct mapping *m = NULL;
+	size_t slack = align > page_size ? align - page_size : 0, before;
+	char *p, *user;
 
-	for (int i = 0; i < 2 && !m; i++) {
-		if (align > page_size) {
-			m = mapping_map_aligned(len, align);
-		} else {
-			char *base = os_map(len);
-
-			m = base ? mapping_init(base, len, head) : NULL;
-		}
-		if (!m && !cache_settle(SIZE_MAX))
-			break;
+	if (len + slack < len)
+		return NULL;
+	p = os_map(len + slack);
+	if (!p && cache_settle(SIZE_MAX))
+		p = os_map(len + slack);
+	if (!p)
+		return NULL;
+	if (slack) {
+		user = (char *)round_up((uintptr_t)p + head, align);
+		before = (size_t)(user - head - p);
+		if (before)
+			os_unmap(p, before);
+		p += before;
+		if (slack > before)
+			os_unmap(p + len, slack - before);
 	}
-	if (m)
-		EVENT("map", m->base, len);
-	return m;
+	EVENT("map", p, len);
+	return mapping_init(p, len, head);
 }
 
-/* Let the page map know it, and the guard stand, before the user has it. */
+/* Let the page map know it before the user has it. */
 static void *mapping_hand_out(struct mapping *m)
 {
-	if (!pagemap_add_mapping(m)) {
-		size_t len = m->span.len;
-
-		os_unmap(m->base, len);
-		mapping_account(len, false);
-		return NULL;
-	}
-	return m->user;
+	if (pagemap_add_mapping(m))
+		return m->user;
+	lock_take(&os.lock);
+	mapping_uncount(m->span.len);
+	lock_drop(&os.lock);
+	os_unmap(m->base, m->span.len);
+	return NULL;
 }
 
 /*
@@ -260,50 +230,47 @@ static void *mapping_hand_out(struct mapping *m)
  */
 static void *large_alloc(size_t n, size_t align, bool *zero)
 {
-	size_t len, filled = 0;
+	size_t len = round_up(n, page_size) + 2 * page_size;
 	struct mapping *m = NULL;
 
 	*zero = false;
-	if (n > PTRDIFF_MAX - 4 * page_size)
-		return NULL;
-	len = round_up(n, page_size) + 2 * page_size; /* header, guard */
 	if (align <= page_size) {
 		m = mapping_reuse(len, page_size, false);
 		if (m)
+			m->asked = n;
+		if (m)
 			return mapping_hand_out(m);
-		m = mapping_assemble(len, page_size, &filled);
+		m = mapping_assemble(len);
 	}
 	if (!m) {
+		*zero = true;
 		make_way(len);
 		m = mapping_map(len, page_size, align);
+		if (!m)
+			return NULL;
 	}
-	if (!m)
-		return NULL;
-	*zero = !filled;
-	mapping_account(len, true);
+	mapping_count(len);
 	mapping_guard(m);
+	m->asked = n;
 	return mapping_hand_out(m);
 }
 
 /* A block of the original design: any size, header in front, no guard. */
 static void *direct_alloc(size_t n, size_t align, bool *zero)
 {
-	size_t head = align > ALIGN_GAP ? page_size : HEADER, len;
+	size_t head = align > HEADER ? page_size : HEADER;
+	size_t len = round_up(n + head, page_size);
 	struct mapping *m = NULL;
 
-	*zero = false;
-	if (n > PTRDIFF_MAX - 4 * page_size)
-		return NULL;
-	len = round_up(n + head, page_size);
 	if (align <= page_size)
 		m = mapping_reuse(len, head, true);
+	*zero = !m;
 	if (!m) {
-		*zero = true;
 		m = mapping_map(len, head, align);
 		if (!m)
 			return NULL;
 		m->direct = true;
-		mapping_account(len, true);
+		mapping_count(len);
 	}
 	return mapping_hand_out(m);
 }
@@ -318,9 +285,8 @@ static bool mapping_free(void *p)
 		return false;
 	EVENT("cache", m->base, m->span.len);
 	lock_take(&os.lock);
-	os.mapped -= m->span.len;
-	os.mappings--;
-	cache_push(&os.maps, &m->span, ++os.stamp);
+	mapping_uncount(m->span.len);
+	cache_push(&os.maps, &m->span);
 	over = over_bound() != NULL;
 	lock_drop(&os.lock);
 	if (over)
@@ -341,11 +307,11 @@ static void mapping_shrink(struct mapping *m, size_t n)
 
 	if (m->direct || len < keep + keep / 4 + SPLIT_MIN)
 		return;
+	EVENT("unmap", m->base + keep, len - keep);
 	if (!os_unmap(m->base + keep, len - keep)) {
-		os_purge(m->base + keep, len - keep - page_size);
+		os_purge(m->base + keep, len - keep);
 		return;
 	}
-	EVENT("unmap", m->base + keep, len - keep);
 	m->span.len = keep;
 	m->guard = false;
 	mapping_guard(m);
@@ -354,7 +320,7 @@ static void mapping_shrink(struct mapping *m, size_t n)
 	lock_drop(&os.lock);
 }
 
-/* Move the pages of `m` to where `len` bytes are free; NULL: can't. */
+/* Move `old` bytes to where `len` are free; NULL: can't, nothing changed. */
 static char *mapping_move(const struct mapping *m, size_t old, size_t len)
 {
 	char *to = NULL;
@@ -373,19 +339,17 @@ static char *mapping_move(const struct mapping *m, size_t old, size_t len)
 }
 
 /*
- * Grow the block at `m` to `n` bytes by moving its pages; the user gets an
- * eighth more in address space, so that growing step by step stays cheap.
- * NULL: nothing was changed.
+ * Grow a block to `n` bytes by moving its pages. It gets an eighth more in
+ * address space, so that growing step by step stays cheap. NULL: it stayed.
  */
 static void *mapping_grow(struct mapping *m, size_t n)
 {
-	size_t head = mapping_head(m), was = m->span.len, old, len;
-	bool guard = m->guard;
+	size_t head = mapping_head(m), was = m->span.len, len;
+	size_t old = was - (m->guard ? page_size : 0);
 	char *base = m->base, *to;
 
-	if (m->direct || n > PTRDIFF_MAX / 2)
+	if (m->direct)
 		return NULL;
-	old = was - (guard ? page_size : 0);
 	make_way(n - mapping_room(m));
 	pagemap_drop_mapping(m);
 	len = round_up(head + n + n / 8, page_size) + page_size;
@@ -405,9 +369,9 @@ static void *mapping_grow(struct mapping *m, size_t n)
 		return NULL;
 	}
 	EVENT("map", to, len);
-	if (guard)
-		os_unmap(base + old, page_size);
 	m = mapping_header(to + head);
+	if (m->guard)
+		os_unmap(base + old, page_size);
 	m->base = to;
 	m->user = to + head;
 	m->span.len = len;
@@ -419,4 +383,19 @@ static void *mapping_grow(struct mapping *m, size_t n)
 	note_peak();
 	lock_drop(&os.lock);
 	return m->user;
+}
+
+/*
+ * The block grew to `n` bytes, where it was or by moving. A small step is
+ * going to be filled at once: fault its pages in together.
+ */
+static void mapping_grown(struct mapping *m, size_t n)
+{
+	size_t first = round_up(m->asked, page_size);
+	size_t end = round_up(n, page_size);
+
+	if (!m->direct && end > first + page_size &&
+	    n - m->asked <= SMALL_STEP)
+		os_populate((char *)m->user + first, end - first);
+	m->asked = n;
 }

@@ -122,10 +122,9 @@ static bool os_populate(void *p, size_t len)
 				  OS_POPULATE_WRITE, 0, 0, 0));
 }
 
-static bool os_protect(void *p, size_t len, bool access)
+static bool os_forbid(void *p, size_t len)
 {
-	return !os_failed(os_call(SYS_mprotect, (long)p, (long)len,
-				  access ? PROT_READ | PROT_WRITE : PROT_NONE,
+	return !os_failed(os_call(SYS_mprotect, (long)p, (long)len, PROT_NONE,
 				  0, 0, 0));
 }
 

@@ -11,7 +11,8 @@
  * find the slab empty. It must not free it then: slab.c makes it a ZOMBIE.
  */
 #define BATCH_BLOCKS 64
-#define BATCH_BYTES (16 * KIB)
+#define BATCH_BYTES (8 * KIB)
+#define EMPTIED_MAX (2 * MIB) /* of slabs that wait for a sleeping owner */
 
 /* All heaps. Order of locks: this one, then os.lock. */
 static struct {
@@ -44,6 +45,25 @@ static void publish_end(struct heap *h)
 	store_release(&h->busy, 0);
 }
 
+/*
+ * All blocks of the slab are in its remote word. Its owner gives the slab back
+ * when it reads its inbox. One that sleeps would keep the memory: beyond some
+ * megabytes we empty slabs for it.
+ */
+static void remote_emptied(struct slab *s, uint64_t word)
+{
+	uint64_t empty = (uint64_t)s->cap << 32;
+	size_t len = s->units * UNIT;
+
+	if (__atomic_add_fetch(&s->heap->emptied, len, __ATOMIC_RELAXED) <=
+		    EMPTIED_MAX ||
+	    !cas(&s->remote, &word, empty | PURGING))
+		return;
+	EVENT("purge", unit_start(s), len);
+	os_purge(unit_start(s), len);
+	store_release(&s->remote, empty);
+}
+
 static void remote_publish(struct batch *e)
 {
 	struct slab *s = e->slab;
@@ -62,6 +82,8 @@ static void remote_publish(struct batch *e)
 			s->note = first;
 		} while (!cas(&owner->inbox, &first, s));
 	}
+	if (UNLIKELY(remote_count(word) == s->cap))
+		remote_emptied(s, word);
 }
 
 /* A thread without a heap publishes each block at once, under the lock. */
@@ -111,28 +133,28 @@ static void remote_free(struct heap *h, struct slab *s, unsigned c,
 
 /* -- the owner's side */
 
-/* Take the batch that waits at an active slab. */
-static struct block *remote_take(struct slab *s, unsigned *n)
+/* Take the batch that waits at a slab, and leave `word` there. */
+static struct block *remote_take(struct slab *s, uint64_t word, unsigned *n)
 {
-	uint64_t word = load_relaxed(&s->remote);
+	uint64_t old = remote_swap(s, word);
 
-	if (!(uint32_t)word)
-		return NULL;
-	word = exchange(&s->remote, 0);
-	*n = remote_count(word);
-	return remote_head(s, word);
+	if (remote_purged(old)) /* no list any more: slab_release wants it */
+		store_release(&s->remote, old);
+	*n = remote_count(old);
+	return remote_head(s, old);
 }
 
-/* The slab goes to sleep: park it, with what came in at the last moment. */
+/* The same for a slab that goes to sleep; one that was purged is released. */
 static struct block *remote_park(struct slab *s, unsigned *n)
 {
-	uint64_t word = exchange(&s->remote, PARKED);
+	struct block *list = remote_take(s, PARKED, n);
 
-	*n = remote_count(word);
-	return remote_head(s, word);
+	if (!list && *n)
+		slab_release(s, true);
+	return list;
 }
 
-/* The slab's list was taken: let the waiting batch be the next. */
+/* The list of a sleeping slab was taken: the waiting batch is the next. */
 static void remote_adopt(struct slab *s)
 {
 	uint64_t word = load_relaxed(&s->remote);
@@ -148,42 +170,40 @@ static void remote_adopt(struct slab *s)
 		slab_event(s);
 }
 
+/* The note of a slab has arrived: arm it again, or give the slab back. */
 static void drain_slab(struct slab *s)
 {
-	uint64_t word;
+	struct block *list;
 	unsigned n;
 
 	if (s->state == SLAB_ZOMBIE) {
-		slab_release(s);
-		return;
-	}
-	if (!s->list) {
-		s->list = remote_park(s, &n);
+		slab_release(s, true);
+	} else if (s->list) {
+		n = s->nfree +
+		    remote_count(__atomic_fetch_or(&s->remote, PARKED,
+						   __ATOMIC_ACQ_REL));
+		if (n >= s->cap)
+			slab_release(s, false);
+		else if (s->state == SLAB_FULL && n >= s->trigger)
+			partial_add(s);
+	} else if ((list = remote_park(s, &n)) != NULL) {
+		s->list = list;
 		s->nfree = (uint16_t)n;
 		if (s->nfree >= s->trigger)
 			slab_event(s);
-		return;
 	}
-	word = __atomic_fetch_or(&s->remote, PARKED, __ATOMIC_ACQ_REL);
-	n = s->nfree + remote_count(word);
-	if (n >= s->cap)
-		slab_release(s);
-	else if (s->state == SLAB_FULL && n >= s->trigger)
-		partial_add(s);
 }
 
 /* Read the inbox: slabs that other threads freed blocks of. */
 static void remote_drain(struct heap *h)
 {
-	struct slab *s;
+	struct slab *s, *next;
 
 	if (!load_relaxed(&h->inbox))
 		return;
-	s = exchange(&h->inbox, NULL);
-	while (s) {
-		struct slab *next = s->note;
-
+	store_relaxed(&h->emptied, 0);
+	for (s = exchange(&h->inbox, NULL); s; s = next) {
+		next = s->note;
 		drain_slab(s);
-		s = next;
 	}
 }

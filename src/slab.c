@@ -57,10 +57,7 @@ static void partial_add(struct slab *s)
 
 static void partial_remove(struct slab *s)
 {
-	if (s->prev)
-		s->prev->next = s->next;
-	else
-		s->heap->partial[s->cls] = s->next;
+	*(s->prev ? &s->prev->next : &s->heap->partial[s->cls]) = s->next;
 	if (s->next)
 		s->next->prev = s->prev;
 }
@@ -70,29 +67,36 @@ static void slab_sleep(struct slab *s)
 	unsigned wake = s->cap / 8;
 
 	s->state = SLAB_FULL;
-	s->trigger = (uint16_t)(wake < 1 ? 1 : wake > WAKE_MAX ? WAKE_MAX : wake);
+	if (wake > WAKE_MAX)
+		wake = WAKE_MAX;
+	s->trigger = (uint16_t)(wake ? wake : 1);
 }
 
 /*
- * The remote word: blocks that other threads freed, as a list inside the
- * slab. Its head is an offset, so that no address is packed; the count lets
- * the owner adopt the list without walking it. PARKED: nobody has told the
- * owner yet; whoever clears it by adding blocks must.
+ * The remote word: blocks that other threads freed, as a list in the slab. Its
+ * head is an offset, so that no address is packed; its count lets the owner
+ * adopt it without a walk. PARKED: nobody has told the owner yet; whoever
+ * clears it by adding blocks must. PURGING: somebody empties the slab, of
+ * which all blocks are in the word; then there is a count and no head.
  */
 #define PARKED ((uint64_t)1 << 63)
+#define PURGING ((uint64_t)1 << 62)
 
 INLINE unsigned remote_count(uint64_t word)
 {
-	return (unsigned)((word & ~PARKED) >> 32);
+	return (unsigned)((word & ~(PARKED | PURGING)) >> 32);
+}
+
+INLINE bool remote_purged(uint64_t word)
+{
+	return remote_count(word) && !(uint32_t)word;
 }
 
 INLINE struct block *remote_head(const struct slab *s, uint64_t word)
 {
-	uint32_t at = (uint32_t)word;
+	size_t at = (uint32_t)word;
 
-	if (!at)
-		return NULL;
-	return (struct block *)(unit_start(s) + (size_t)(at - 1) * GRAIN);
+	return at ? (struct block *)(unit_start(s) + (at - 1) * GRAIN) : NULL;
 }
 
 INLINE uint64_t remote_word(const struct slab *s, const struct block *head,
@@ -101,6 +105,19 @@ INLINE uint64_t remote_word(const struct slab *s, const struct block *head,
 	size_t at = (size_t)((const char *)head - unit_start(s)) / GRAIN + 1;
 
 	return (uint64_t)count << 32 | at;
+}
+
+/* The owner takes the word; it waits for somebody who is purging. */
+static uint64_t remote_swap(struct slab *s, uint64_t word)
+{
+	uint64_t old = load_relaxed(&s->remote);
+
+	while (old != word && ((old & PURGING) || !cas(&s->remote, &old, word)))
+		if (old & PURGING) {
+			sched_yield();
+			old = load_acquire(&s->remote);
+		}
+	return old;
 }
 
 /* -- birth and death */
@@ -125,23 +142,15 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 	pagemap_set(unit_start(s), units, h->tag | c << 4);
 }
 
-/* Some block of the slab was freed twice: find one and stop. */
-SLOW void slab_corrupt(struct slab *s, struct block *list)
+/* Prove a list, at the price of its marks: who is met twice has none. */
+static void list_prove(struct block *b)
 {
-	size_t size = slab_size(s);
-	char *start = unit_start(s);
-	uint64_t seen[UNIT / GRAIN / 64] = { 0 };
-
-	for (struct block *b = list; b; b = b->next) {
-		size_t i = (size_t)((char *)b - start) / size;
-
-		if ((char *)b < start || i >= s->cap || !block_is_free(b))
-			die("free list corrupted", b, size);
-		if (seen[i / 64] >> i % 64 & 1)
-			die("double free", b, size);
-		seen[i / 64] |= (uint64_t)1 << i % 64;
+	for (; b; b = b->next) {
+		if (!block_is_free(b))
+			die(b->mark ? "free list corrupted" : "double free", b,
+			    slab_size(slab_of(b)));
+		b->mark = 0;
 	}
-	die("free list corrupted", start, size);
 }
 
 /*
@@ -158,28 +167,32 @@ static void slab_verify(struct slab *s, uint64_t word)
 	bool ok = s->nfree + remote_count(word) == s->carved;
 
 	for (unsigned i = 0; i < s->carved; i++, p += size) {
-		struct block *b = (struct block *)p;
+		const struct block *b = (const struct block *)p;
 
 		ok &= block_is_free(b);
 		sum += (uintptr_t)b->next - (uintptr_t)b;
 	}
-	if (UNLIKELY(!ok || sum))
-		slab_corrupt(s, s->list ? s->list : other);
+	if (UNLIKELY(!ok || sum)) {
+		list_prove(s->list);
+		list_prove(other);
+		die("free list corrupted", unit_start(s), size);
+	}
 }
 
 /*
  * Give back a slab whose blocks are all free. If a note about it is still on
- * its way to the inbox it must stay until that has arrived.
+ * its way to the inbox, not `noted` yet, it must stay until that has arrived.
  */
-NOINLINE void slab_release(struct slab *s)
+NOINLINE void slab_release(struct slab *s, bool noted)
 {
-	uint64_t word = exchange(&s->remote, 0);
+	uint64_t word = remote_swap(s, 0);
 
 	if (s->state != SLAB_ZOMBIE) {
-		slab_verify(s, word);
+		if (!remote_purged(word))
+			slab_verify(s, word);
 		if (s->state == SLAB_PARTIAL)
 			partial_remove(s);
-		if (!(word & PARKED) && s->state != SLAB_ACTIVE) {
+		if (!(word & PARKED) && s->state != SLAB_ACTIVE && !noted) {
 			s->state = SLAB_ZOMBIE;
 			s->trigger = UINT16_MAX;
 			return;
@@ -196,7 +209,7 @@ NOINLINE void slab_event(struct slab *s)
 	if (s->state == SLAB_ACTIVE || s->state == SLAB_ZOMBIE)
 		return;
 	if (s->nfree >= s->cap)
-		slab_release(s);
+		slab_release(s, false);
 	else if (s->state == SLAB_FULL)
 		partial_add(s);
 }
@@ -221,29 +234,25 @@ static struct block *slab_take_list(struct slab *s, unsigned *n)
 }
 
 /* Fault in what carving is about to touch, in batches that double. */
-static void slab_populate(struct slab *s, char *end, size_t total)
+static void slab_populate(struct slab *s, size_t end)
 {
 	uint8_t *log2 = &s->heap->populate[s->cls];
-	char *start = unit_start(s);
-	size_t need = ((size_t)(end - start) + page_size - 1) >> page_shift;
-	size_t all = (total + page_size - 1) >> page_shift;
-	size_t done = (s->carved * slab_size(s) + page_size - 1) >> page_shift;
-	size_t n = (size_t)1 << *log2;
+	size_t size = slab_size(s), mask = page_size - 1;
+	size_t done = (s->carved * size + mask) >> page_shift;
+	size_t need = (end + mask) >> page_shift;
+	size_t all = (s->cap * size + mask) >> page_shift;
+	size_t upto = done > s->ready ? done : s->ready;
 
-	if (s->ready < done)
-		s->ready = (uint8_t)done;
-	if (need <= s->ready)
+	s->ready = (uint8_t)upto;
+	if (need <= upto)
 		return;
-	if (*log2 < POPULATE_LOG2_MAX)
-		++*log2;
-	if (n < need - s->ready)
-		n = need - s->ready;
-	if (s->ready + n > all)
-		n = all - s->ready;
-	if (n > 1)
-		os_populate(start + ((size_t)s->ready << page_shift),
-			    n << page_shift);
-	s->ready = (uint8_t)(s->ready + n);
+	upto += (size_t)1 << *log2;
+	*log2 += *log2 < POPULATE_LOG2_MAX;
+	upto = upto < need ? need : upto > all ? all : upto;
+	if (upto - s->ready > 1)
+		os_populate(unit_start(s) + ((size_t)s->ready << page_shift),
+			    (upto - s->ready) << page_shift);
+	s->ready = (uint8_t)upto;
 }
 
 /* Fresh memory is zero, unless a block was freed that never was one. */
@@ -274,7 +283,7 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 	if (k > (unsigned)(s->cap - s->carved))
 		k = s->cap - s->carved;
 	if (s->fresh && s->heap->carved >= POPULATE_MIN)
-		slab_populate(s, first + k * size, s->cap * size);
+		slab_populate(s, (s->carved + k) * size);
 	if (s->fresh)
 		slab_untouched(s, first, k);
 	for (unsigned i = 1; i < k; i++, p += size)

@@ -1,11 +1,13 @@
 /*
- * types.h - every structure, and the two words of thread-local storage.
+ * types.h - every structure, the tags, and the thread-local words.
+ *
+ * A field that says nothing else belongs to the owner of its structure.
  */
 
 /*
- * A free block. `mark` proves that the block is free and that `next` is what
- * we wrote: a double free, a wild write and a stale pointer all fail it. It
- * is cleared when the block is handed out.
+ * A free block. `mark` proves that it is free and that `next` is what we
+ * wrote: a double free, a wild write and a stale pointer all fail it. It is
+ * cleared when the block is handed out.
  */
 struct block {
 	struct block *next;
@@ -14,7 +16,7 @@ struct block {
 
 /*
  * A freed block of OS memory: an entry of the cache that ALLOC_THRESH bounds.
- * It lies in the descriptor of a unit, or in the header of a mapping.
+ * It lies in the descriptor of a unit or in the header of a mapping.
  */
 struct span {
 	struct span *newer, *older;
@@ -27,54 +29,52 @@ struct cache {
 	size_t count, bytes;
 };
 
-/* What a slab is doing; its owner writes it. */
 enum slab_state {
 	SLAB_FREE,
-	SLAB_ACTIVE,  /* being carved; takes no part in lists */
+	SLAB_ACTIVE,  /* being carved; on no list */
 	SLAB_FULL,    /* asleep: few blocks of it are free */
 	SLAB_PARTIAL, /* on its heap's list of the class */
 	SLAB_ZOMBIE,  /* empty, but a note about it is under way */
-	SLAB_RUN      /* not a slab: a run of units, one block */
+	SLAB_RUN      /* not a slab: one block of whole units */
 };
 
 /*
- * The descriptor of one 64 KiB unit. A slab or run uses that of its first
- * unit; the others only know how far back it is. A free unit that holds old
- * contents is in the cache by `span`.
+ * The descriptor of a unit. A slab or run uses that of its first; the others
+ * know how far back that is. A free unit with old contents is cached by span.
  */
 struct slab {
 	union {
 		struct {
-			struct block *list; /* freed blocks; owner only */
-			struct heap *heap;  /* owner; constant in use */
-			struct slab *next;  /* partial list; owner only */
+			struct block *list; /* freed blocks */
+			struct heap *heap;  /* constant while in use */
+			struct slab *next;  /* partial list */
 			struct slab *prev;
 		};
 		struct span span; /* under os.lock */
 	};
 	struct slab *note; /* inbox link; whoever cleared PARKED */
-	uint64_t remote;   /* any thread, acquire/release: see remote.c */
-	uint16_t nfree;    /* length of `list`; owner only, like the rest */
+	uint64_t remote;   /* any thread, acq/rel: see remote.c */
+	uint16_t nfree;    /* length of `list` */
 	uint16_t trigger;  /* nfree that makes an event */
-	uint16_t carved;   /* blocks ever made */
+	uint16_t carved;   /* blocks ever made; others may read */
 	uint16_t cap;      /* blocks it can hold */
 	uint8_t cls;
 	uint8_t state;
-	uint8_t back;    /* units back to the first */
-	uint8_t units;   /* length */
-	uint8_t ready;   /* pages populated ahead of carving */
-	bool fresh;      /* no unit of it was ever written */
+	uint8_t back;  /* units back to the first */
+	uint8_t units; /* length */
+	uint8_t ready; /* pages populated ahead of carving */
+	bool fresh;    /* no unit of it was ever written */
 	uint8_t spare[2];
 };
 _Static_assert(sizeof(struct slab) == 64, "one cache line a descriptor");
 
-/* The first page of a chunk. Unit 0 has no descriptor: its slot is ours. */
+/* The first page of a chunk; unit 0, which holds it, needs no descriptor. */
 struct chunk {
-	uint64_t free;  /* units that nobody uses */
-	uint64_t dirty; /* units with old contents */
+	uint64_t free;                     /* units that nobody uses */
+	uint64_t dirty;                    /* units with old contents */
 	struct chunk *next, *prev;         /* chunks with free units */
 	struct chunk *all_next, *all_prev; /* all chunks */
-	bool listed;                       /* on the first list */
+	bool listed;                       /* has free units */
 	bool permanent;                    /* holds heaps; never unmapped */
 	uint8_t spare[14];
 	struct slab unit[CHUNK_UNITS - 1]; /* of units 1.. */
@@ -89,19 +89,15 @@ struct mapping {
 	uint32_t pieces;  /* VMAs it may be made of */
 	bool guard;       /* its last page is inaccessible */
 	bool direct;      /* made by ALLOC_DIRECT */
-	uint16_t spare;
-	uint64_t spare2;
+	size_t asked;     /* bytes, at the last malloc or realloc */
 };
 _Static_assert(sizeof(struct mapping) == HEADER, "user memory is aligned");
 
-/*
- * A thread's stock of free blocks of one class. `recip` and `limit` test in
- * one multiplication whether an offset in a unit is that of a block.
- */
+/* A thread's stock of free blocks of one class. */
 struct mag {
 	struct block *head;
-	int32_t room;   /* frees it still takes; below 0: to the slab */
-	uint32_t recip; /* see class.h */
+	int32_t room;        /* frees it still takes; below 0: to the slab */
+	uint32_t recip;      /* of struct class: do blocks start there? */
 	uint32_t limit;
 	uint32_t max;        /* length that `room` started from */
 	struct slab *active; /* the slab that is carved for it */
@@ -118,20 +114,20 @@ struct batch {
 #define BATCHES 64
 
 struct heap {
-	uint32_t tag;    /* id << 13; what the page map has for its slabs */
-	uint32_t ticks;  /* refills so far */
-	struct slab *inbox; /* slabs with news; any thread, acq/rel */
-	uint32_t busy;   /* publishing; read by fork, seq_cst */
-	uint8_t rounds;  /* of thread exit */
-	uint8_t spare[7];
+	uint32_t tag;            /* id << 13: what the map has for its slabs */
+	uint32_t ticks;          /* refills so far */
+	struct slab *inbox;      /* slabs with news; any thread, acq/rel */
+	size_t emptied;          /* bytes of slabs with nothing but news */
+	uint32_t busy;           /* publishing; read by fork, seq_cst */
+	uint32_t rounds;         /* of thread exit */
 	struct mag mag[CLASSES]; /* [0] stays empty: malloc(0) is slow */
 	struct slab *partial[CLASSES];
 	struct batch batch[BATCHES];
-	size_t carved;       /* bytes ever carved: when to populate ahead */
-	uint32_t last_trim;  /* tick of the last trim */
-	bool flushed;        /* parked and emptied */
-	struct heap *parked; /* next of the parked ones; under heaps.lock */
-	struct heap *all;    /* next of all; under heaps.lock */
+	size_t carved;             /* bytes ever: when to populate ahead */
+	uint32_t last_trim;        /* tick of the last trim */
+	bool flushed;              /* parked and emptied */
+	struct heap *parked;       /* next without a thread; heaps.lock */
+	struct heap *all;          /* next of all; heaps.lock */
 	uint8_t populate[CLASSES]; /* log2 of the next batch of pages */
 	bool used[CLASSES];        /* refilled since the last trim */
 };
@@ -139,10 +135,9 @@ _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
 
 /*
  * Tags: what the page map has for a unit.
- *	0                     not ours
+ *	0                             not ours
  *	heap id << 13 | class << 4    part of a slab
- *	TAG_RUN, TAG_TAIL, TAG_FREE   of a chunk: first and later units of a
- *	                      run, unused units
+ *	TAG_RUN, TAG_TAIL, TAG_FREE   first, later units of a run; unused ones
  *	pages << 16 | TAG_MAPPING     headers of mappings lie in these pages
  */
 #define TAG_ID_SHIFT 13
@@ -154,22 +149,19 @@ _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
 #define HEAPS_MAX (((uint32_t)1 << (32 - TAG_ID_SHIFT)) - 1)
 
 /*
- * A thread without a heap of its own at hand has this one: its magazines are
- * empty and its tag is nobody's, so that every call takes the slow path.
- * Constant, hence the cast: nothing ever writes through a miss.
+ * A thread without a heap at hand has this one: empty magazines and nobody's
+ * tag send every call to the slow path. Nothing ever writes through a miss,
+ * so it is constant.
  */
 static const struct heap stub = { .tag = HEAPS_MAX << TAG_ID_SHIFT };
 #define STUB ((struct heap *)(uintptr_t)&stub)
 
 /*
- * `me` is all that a fast path reads. `mine` tells a thread on the stub apart:
- * NULL had no heap yet, DEAD gave its heap up at exit, else it is traced and
- * this is its heap.
+ * `me` is all that a fast path reads. On the stub, `mine` is NULL before the
+ * first heap, DEAD after the last, else the heap of a thread that is traced.
  */
 static __thread struct {
 	struct heap *me, *mine;
 } tls __attribute__((tls_model("initial-exec"))) = { STUB, NULL };
 #define DEAD ((struct heap *)1)
-
-/* How many bytes of TLS this takes is the price of a late dlopen. */
-_Static_assert(sizeof(tls) <= 16, "static TLS is scarce");
+_Static_assert(sizeof(tls) <= 16, "static TLS is scarce: dlopen needs it");
