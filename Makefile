@@ -1,10 +1,10 @@
-# make            ./allocator.so, optimised (CC, CFLAGS, LOGGER and TRACE_ON as you like)
+# make            ./allocator.so, optimised; CC, CFLAGS, LOGGER, TRACE_ON to taste
 # make plain      build/plain.so, by the one command without any flags
 # make run        runs a program on the allocator: make run CMD='sort /etc/passwd'
 # make check      installs what the tests need, then runs all of them
 # make lint, make soak, make bench, make clean
 
-CC       = cc
+CC      ?= cc
 CFLAGS  ?= -O2
 # 0: not in the library; 1: in it and on; empty: in it, switched on at run time
 LOGGER   ?= 0
@@ -21,16 +21,18 @@ BENCHES := $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
 BUILD    = $(CC) $(CFLAGS) $(NEED) $(WARN) $(DEFS) $(LDFLAGS) $(LINK)
 
 # The program of `make run`, and in how many rounds it is compared with glibc
-CMD  = find /usr
-RUNS = 5
+CMD  ?= find /usr
+RUNS ?= 5
 # Minutes for each part of `make soak`
-SOAK = 5
+SOAK ?= 5
 export RUNS SOAK
 
 all: allocator.so
 
+# Put in place by one rename: programs may be starting on the old one
 allocator.so: $(SRC) build/flags
-	$(BUILD) allocator.c -o $@
+	$(BUILD) allocator.c -o build/$@
+	@mv -f build/$@ $@
 
 # The command of the last build: other flags are a reason to build again
 ifneq ($(strip $(BUILD)),$(strip $(shell cat build/flags 2>/dev/null)))

@@ -212,11 +212,14 @@ static void check_lists(struct heap *h)
 	}
 	for (unsigned i = 0; i < BATCHES; i++) {
 		const struct batch *e = &h->batch[i];
-		struct block *b = e->slab ? e->head : NULL;
+		struct block *b = e->head;
 
-		for (unsigned left = e->count; b && left > 0; left--)
-			b = block_is_free(b) ? b->next : NULL;
-		if (b) /* its owner has it too, and linked it elsewhere */
+		if (!e->slab)
+			continue;
+		for (unsigned left = e->count; left > 0; left--, b = b->next)
+			if (!block_is_free(b)) /* its owner has it too */
+				die("double free", b, slab_size(e->slab));
+		if (b) /* likewise, and linked it elsewhere */
 			die("double free", e->tail, slab_size(e->slab));
 	}
 }

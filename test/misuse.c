@@ -1405,6 +1405,10 @@ static void group_remote(void)
 
 				if (d > 1 && i % 2)
 					continue;
+				/* The last free may stay unseen: A never sends
+				 * the block home, B has it once. */
+				if (!strcmp(orders[o], "BAB"))
+					t = "maybe";
 				expect(t, "remote", sizes[i], o, deep[d]);
 				expect(t, "remote-leave", sizes[i], o, deep[d]);
 			}
@@ -1465,7 +1469,8 @@ static void group_unused(void)
 
 	for (int i = 0; sizes[i] <= 1000; i++)
 		for (int k = 0; k < LEN(ahead); k++)
-			expect("double free", "unused", sizes[i], ahead[k], 0);
+			expect("double free|free list corrupted", "unused",
+			       sizes[i], ahead[k], 0);
 }
 
 static void group_foreign(void)

@@ -56,10 +56,6 @@ thread() # CASE [ARGUMENT...]
 	ALLOC_THRESH=65536 thread fork_after_free
 }
 
-@test "fork: generations do not pile up the heaps of lost threads" {
-	thread generations
-}
-
 @test "fork: memory is private" {
 	thread private_memory
 	ALLOC_DIRECT=1 thread private_memory

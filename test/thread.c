@@ -322,45 +322,6 @@ static void *idles_after_work(void *arg)
 		pause();
 }
 
-/* A child of a child of a child ..., each with four idle threads */
-__attribute__((noreturn)) static void lineage(size_t *rss, int count)
-{
-	int number, i;
-	pid_t pid;
-
-	for (number = 0; number < count; number++) {
-		atomic_int ready = 0;
-
-		rss[number] = test_rss();
-		for (i = 0; i < 4; i++)
-			start(idles_after_work, &ready);
-		while (ready < 4)
-			usleep(200);
-		pid = fork();
-		CHECK(pid >= 0);
-		if (pid)
-			_exit(test_wait(pid));
-	}
-	rss[count] = test_rss();
-	_exit(0);
-}
-
-/* What the threads held that a child does not have must not pile up. */
-static void generations(void)
-{
-	size_t *rss = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pid = fork();
-
-	CHECK(pid >= 0 && rss != MAP_FAILED);
-	if (pid == 0)
-		lineage(rss, 60);
-	CHECK(test_wait(pid) == 0);
-	CHECKF(rss[60] < rss[10] + 8 * MIB,
-	       "%zu KiB, after 10 generations %zu KiB", rss[60] / KIB,
-	       rss[10] / KIB);
-}
-
 /* Parent and child write to the same addresses and see their own bytes. */
 static void private_memory(void)
 {
@@ -1050,7 +1011,6 @@ static void thread_local_libraries(void)
 	X(fork_in_handler) \
 	X(early) \
 	X(fork_after_free) \
-	X(generations) \
 	X(private_memory) \
 	X(spawns) \
 	X(exit_while_running) \
