@@ -145,8 +145,8 @@ void free_aligned_sized(void *p, size_t align, size_t n) ALIAS(free);
  * C++: operators delete and delete[], plain, nothrow, sized, aligned, and
  * sized and aligned. The names are those of the Itanium ABI; m is size_t.
  */
-#define DELETE(name, ...)                                                      \
-	void name(void *p, ##__VA_ARGS__);                                     \
+#define DELETE(name, ...) \
+	void name(void *p, ##__VA_ARGS__); \
 	void name(void *p, ##__VA_ARGS__) ALIAS(free)
 
 DELETE(_ZdlPv);
@@ -164,8 +164,8 @@ DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow);
 
 /* glibc's own names for the family; in other libcs they mean other things. */
 #ifdef __GLIBC__
-#define LIBC(type, name, args)                                                 \
-	type __libc_##name args;                                               \
+#define LIBC(type, name, args) \
+	type __libc_##name args; \
 	type __libc_##name args ALIAS(name)
 
 LIBC(void *, malloc, (size_t n));
@@ -198,8 +198,8 @@ SLOW void *new_slow(size_t n, size_t align, const void *caller)
 	void *p;
 
 	while (!(p = aligned_slow(align, n, caller))) {
-		new_handler *handler =
-			get_new_handler ? get_new_handler() : NULL;
+		new_handler *handler = get_new_handler ? get_new_handler() :
+							 NULL;
 
 		if (handler)
 			handler();
@@ -219,8 +219,8 @@ INLINE void *new_plain(size_t n, const void *caller)
 	return LIKELY(p != NULL) ? p : new_slow(n, GRAIN, caller);
 }
 
-#define NEW(name, ...)                                                         \
-	void *name(size_t n, ##__VA_ARGS__);                                   \
+#define NEW(name, ...) \
+	void *name(size_t n, ##__VA_ARGS__); \
 	PUBLIC void *name(size_t n, ##__VA_ARGS__)
 
 NEW(_Znwm)

@@ -62,8 +62,8 @@
 #define store_relaxed(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 #define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define exchange(p, v) __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
-#define cas(p, old, v)                                                         \
-	__atomic_compare_exchange_n(p, old, v, false, __ATOMIC_ACQ_REL,        \
+#define cas(p, old, v) \
+	__atomic_compare_exchange_n(p, old, v, false, __ATOMIC_ACQ_REL, \
 				    __ATOMIC_RELAXED)
 
 #define KIB ((size_t)1 << 10)

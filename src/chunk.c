@@ -156,8 +156,6 @@ static struct cache *over_bound(void)
 
 /* -- giving back */
 
-#define VICTIMS 16
-
 /* Memory on its way to the kernel. */
 struct victim {
 	char *start;
@@ -196,7 +194,8 @@ static void victim_mapping(struct victim *v, size_t want)
 		m->span.len -= want;
 		m->guard = false;
 		os.maps.bytes -= want;
-		*v = (struct victim){ m->base + m->span.len, want, false, NULL };
+		*v = (struct victim){ m->base + m->span.len, want, false,
+				      NULL };
 	} else {
 		cache_remove(&os.maps, &m->span);
 	}
@@ -252,26 +251,22 @@ static void victim_return(const struct victim *v, bool done)
 /* Give back what is over the bounds, then `want` bytes of the rest. */
 static size_t cache_settle(size_t want)
 {
-	struct victim v[VICTIMS];
+	struct victim v;
 	size_t gone = 0;
-	bool done = true;
-	unsigned n;
+	bool found, done = true;
 
-	do {
+	while (done) {
 		lock_take(&os.lock);
-		for (n = 0; n < VICTIMS; gone += v[n++].len)
-			if (!victim_choose(v + n, want > gone ? want - gone : 0))
-				break;
+		found = victim_choose(&v, want > gone ? want - gone : 0);
 		lock_drop(&os.lock);
-		for (unsigned i = 0; i < n; i++) {
-			bool released = victim_release(v + i);
-
-			done &= released;
-			lock_take(&os.lock);
-			victim_return(v + i, released);
-			lock_drop(&os.lock);
-		}
-	} while (n == VICTIMS && done);
+		if (!found)
+			break;
+		done = victim_release(&v);
+		lock_take(&os.lock);
+		victim_return(&v, done);
+		lock_drop(&os.lock);
+		gone += v.len;
+	}
 	return gone;
 }
 
@@ -338,7 +333,7 @@ static struct slab *units_take(unsigned n, bool dirty)
 	struct slab *s = NULL;
 	unsigned first;
 	struct chunk *c;
-	bool reused;
+	bool reused = false;
 
 	lock_take(&os.lock);
 	c = units_search(n, dirty, &first);

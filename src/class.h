@@ -3,7 +3,8 @@
  *
  * One row a class, all of it computed by the compiler. Class 0 is no class.
  */
-struct class {
+struct class
+{
 	uint32_t size;
 	uint32_t recip; /* 2^32 / size + 1 for slabs of one unit, else 1 */
 	uint32_t limit; /* offset * recip < limit: a block starts there */
@@ -19,32 +20,31 @@ struct class {
  */
 #define CLASS_UNITS(s) ((s) <= 8192 ? 1 : (s) <= 32768 ? 4 : 8)
 #define CLASS_CAP(s) ((uint32_t)(CLASS_UNITS(s) * UNIT / (s)))
-#define CLASS_RECIP(s)                                                         \
+#define CLASS_RECIP(s) \
 	((uint32_t)(CLASS_UNITS(s) == 1 ? ((uint64_t)1 << 32) / (s) + 1 : 1))
-#define CLASS_LIMIT(s)                                                         \
-	((uint32_t)(CLASS_UNITS(s) == 1 ?                                      \
-			    CLASS_CAP(s) * ((uint64_t)(s)*CLASS_RECIP(s) -     \
-					    ((uint64_t)1 << 32)) :             \
+#define CLASS_LIMIT(s) \
+	((uint32_t)(CLASS_UNITS(s) == 1 ? \
+			    CLASS_CAP(s) * ((uint64_t)(s)*CLASS_RECIP(s) - \
+					    ((uint64_t)1 << 32)) : \
 			    0))
-#define ROW(s)                                                                 \
-	{                                                                      \
-		s, CLASS_RECIP(s), CLASS_LIMIT(s), CLASS_CAP(s),               \
-			CLASS_UNITS(s)                                         \
+#define ROW(s) \
+	{ \
+		s, CLASS_RECIP(s), CLASS_LIMIT(s), CLASS_CAP(s), \
+			CLASS_UNITS(s) \
 	}
-#define LINEAR(s)                                                              \
-	ROW((s) + 16), ROW((s) + 32), ROW((s) + 48), ROW((s) + 64),            \
+#define LINEAR(s) \
+	ROW((s) + 16), ROW((s) + 32), ROW((s) + 48), ROW((s) + 64), \
 		ROW((s) + 80), ROW((s) + 96), ROW((s) + 112), ROW((s) + 128)
-#define DOUBLING(s)                                                            \
-	ROW((s) / 8 * 9), ROW((s) / 8 * 10), ROW((s) / 8 * 11),                \
-		ROW((s) / 8 * 12), ROW((s) / 8 * 13), ROW((s) / 8 * 14),       \
+#define DOUBLING(s) \
+	ROW((s) / 8 * 9), ROW((s) / 8 * 10), ROW((s) / 8 * 11), \
+		ROW((s) / 8 * 12), ROW((s) / 8 * 13), ROW((s) / 8 * 14), \
 		ROW((s) / 8 * 15), ROW((s)*2)
 
 static const struct class classes[] = {
-	{ 0, 0, 0, 0, 0 }, LINEAR(0),      LINEAR(128),
-	LINEAR(256),	      LINEAR(384),    LINEAR(512),
-	LINEAR(640),	      LINEAR(768),    LINEAR(896),
-	DOUBLING(1024),	      DOUBLING(2048), DOUBLING(4096),
-	DOUBLING(8192),	      DOUBLING(16384), DOUBLING(32768),
+	{ 0, 0, 0, 0, 0 }, LINEAR(0),       LINEAR(128),     LINEAR(256),
+	LINEAR(384),       LINEAR(512),     LINEAR(640),     LINEAR(768),
+	LINEAR(896),       DOUBLING(1024),  DOUBLING(2048),  DOUBLING(4096),
+	DOUBLING(8192),    DOUBLING(16384), DOUBLING(32768),
 };
 _Static_assert(sizeof(classes) == CLASSES * sizeof(*classes),
 	       "the table has a row for each class");
@@ -55,7 +55,8 @@ INLINE unsigned class_of_medium(size_t n)
 	unsigned log2 = 63 - (unsigned)__builtin_clzl(n - 1);
 	unsigned step = (unsigned)((n - 1) >> (log2 - STEP_SHIFT)) & 7;
 
-	return LINEAR_CLASSES + ((log2 - LINEAR_SHIFT) << STEP_SHIFT) + step + 1;
+	return LINEAR_CLASSES + ((log2 - LINEAR_SHIFT) << STEP_SHIFT) + step +
+	       1;
 }
 
 /* The class of a size up to SLAB_MAX; a block of 0 bytes takes the first. */

@@ -122,28 +122,24 @@ static void heap_empty(struct heap *h)
 /* Do that for each parked heap that has something. */
 static void parked_empty(void)
 {
-	struct heap *h, **link;
+	struct heap *list, *h, *last = NULL;
 
-	for (;;) {
-		lock_take(&heaps.lock);
-		link = &heaps.parked;
-		while ((h = *link) != NULL && h->flushed &&
-		       !load_relaxed(&h->inbox))
-			link = &h->parked;
-		if (h)
-			*link = h->parked;
-		lock_drop(&heaps.lock);
-		if (!h)
-			return;
-		heap_empty(h);
+	lock_take(&heaps.lock);
+	list = heaps.parked;
+	heaps.parked = NULL;
+	lock_drop(&heaps.lock);
+	for (h = list; h; h = h->parked) {
+		if (!h->flushed || load_relaxed(&h->inbox))
+			heap_empty(h);
 		h->flushed = true;
-		lock_take(&heaps.lock);
-		for (link = &heaps.parked; *link; link = &(*link)->parked)
-			;
-		h->parked = NULL;
-		*link = h;
-		lock_drop(&heaps.lock);
+		last = h;
 	}
+	if (!last)
+		return;
+	lock_take(&heaps.lock);
+	last->parked = heaps.parked;
+	heaps.parked = list;
+	lock_drop(&heaps.lock);
 }
 
 /* -- units */
@@ -188,8 +184,7 @@ static void *run_alloc(struct heap *h, size_t n, bool *zero)
 		return NULL;
 	s->state = SLAB_RUN;
 	*zero = s->fresh;
-	for (unsigned i = units - 1; i > 0; i--)
-		pagemap_set(unit_start(s + i), 1, TAG_TAIL);
+	pagemap_set(unit_start(s), units, TAG_TAIL);
 	pagemap_set(unit_start(s), 1, TAG_RUN);
 	return unit_start(s);
 }

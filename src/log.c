@@ -215,10 +215,10 @@ SLOW void log_event(const char *event, const void *addr, size_t size)
 	line_dec(&l, size);
 	log_line(&l);
 }
-#define EVENT(event, addr, size)                                               \
-	do {                                                                   \
-		if (UNLIKELY(log_events))                                      \
-			log_event(event, addr, size);                          \
+#define EVENT(event, addr, size) \
+	do { \
+		if (UNLIKELY(log_events)) \
+			log_event(event, addr, size); \
 	} while (0)
 #else
 #define EVENT(event, addr, size) ((void)(addr), (void)(size))

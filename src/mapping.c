@@ -55,10 +55,9 @@ static struct mapping *mapping_init(char *base, size_t len, size_t head)
 {
 	struct mapping *m = mapping_header(base + head);
 
-	*m = (struct mapping){ .span.len = len,
-			       .base = base,
-			       .user = base + head,
-			       .pieces = 1 };
+	*m = (struct mapping){
+		.span.len = len, .base = base, .user = base + head, .pieces = 1
+	};
 	return m;
 }
 
@@ -161,7 +160,8 @@ static struct mapping *mapping_assemble(size_t len)
 
 	if (load_relaxed(&os.maps.bytes) < len / 4 || !(base = os_map(len)))
 		return NULL;
-	while (at < want && pieces < PIECES_MAX && (m = piece_take(want - at))) {
+	while (at < want && pieces < PIECES_MAX &&
+	       (m = piece_take(want - at))) {
 		part = *m;
 		use = part.span.len - (part.guard ? page_size : 0);
 		if (use > want - at)
@@ -394,8 +394,7 @@ static void mapping_grown(struct mapping *m, size_t n)
 	size_t first = round_up(m->asked, page_size);
 	size_t end = round_up(n, page_size);
 
-	if (!m->direct && end > first + page_size &&
-	    n - m->asked <= SMALL_STEP)
+	if (!m->direct && end > first + page_size && n - m->asked <= SMALL_STEP)
 		os_populate((char *)m->user + first, end - first);
 	m->asked = n;
 }

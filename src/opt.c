@@ -6,14 +6,14 @@
  * default; an empty one is none. A set-user-ID program ignores them all: they
  * name files.
  */
-#define OPTIONS(X)                                                             \
-	X(thresh, "ALLOC_THRESH", 200, 65536, NULL,                            \
-	  "freed blocks of OS memory kept for reuse")                          \
-	X(direct, "ALLOC_DIRECT", 0, 1, NULL,                                  \
-	  "1: a mapping of its own for every block, the original design")      \
-	X(help, "ALLOC_HELP", 0, 1, NULL, "1: print this, then run")           \
-	X(log, "ALLOC_LOG", 0, 0, &log_out,                                    \
-	  "file for all output; %p in it is the process id")                   \
+#define OPTIONS(X) \
+	X(thresh, "ALLOC_THRESH", 200, 65536, NULL, \
+	  "freed blocks of OS memory kept for reuse") \
+	X(direct, "ALLOC_DIRECT", 0, 1, NULL, \
+	  "1: a mapping of its own for every block, the original design") \
+	X(help, "ALLOC_HELP", 0, 1, NULL, "1: print this, then run") \
+	X(log, "ALLOC_LOG", 0, 0, &log_out, \
+	  "file for all output; %p in it is the process id") \
 	X(trace, "ALLOC_TRACE", 0, 0, &trace_out,                              \
 	  "file for a trace of every call, if built with TRACE_ON")
 
@@ -21,7 +21,7 @@ enum option_id {
 #define X(id, ...) OPT_##id,
 	OPTIONS(X)
 #undef X
-	OPT_COUNT
+		OPT_COUNT
 };
 
 static struct option {

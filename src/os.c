@@ -46,7 +46,7 @@ INLINE long os_call(long nr, long a, long b, long c, long d, long e, long f)
 
 #define OS_POPULATE_WRITE 23 /* Linux 5.14; older headers lack the name */
 
-static size_t page_size;    /* set by os_init, before any memory is had */
+static size_t page_size; /* set by os_init, before any memory is had */
 static unsigned page_shift;
 
 static void os_init(void)
@@ -124,8 +124,8 @@ static bool os_populate(void *p, size_t len)
 
 static bool os_forbid(void *p, size_t len)
 {
-	return !os_failed(os_call(SYS_mprotect, (long)p, (long)len, PROT_NONE,
-				  0, 0, 0));
+	return !os_failed(
+		os_call(SYS_mprotect, (long)p, (long)len, PROT_NONE, 0, 0, 0));
 }
 
 /* Resize, moving if need be; with `to`, move exactly there. */
@@ -214,6 +214,5 @@ INLINE void lock_drop(struct lock *l)
 	if (UNLIKELY(forking))
 		return; /* we are inside fork, which drops it */
 	if (UNLIKELY(exchange(&l->word, 0) & LOCK_WAITED))
-		os_call(SYS_futex, (long)&l->word, FUTEX_WAKE_OWN, 1, 0, 0,
-			0);
+		os_call(SYS_futex, (long)&l->word, FUTEX_WAKE_OWN, 1, 0, 0, 0);
 }

@@ -105,5 +105,6 @@ static bool pagemap_drop_mapping(const void *header)
 	uint32_t bit = pagemap_page_bit(header);
 
 	return __atomic_fetch_and(pagemap_slot(header), ~bit,
-				  __ATOMIC_ACQ_REL) & bit;
+				  __ATOMIC_ACQ_REL) &
+	       bit;
 }

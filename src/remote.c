@@ -179,9 +179,8 @@ static void drain_slab(struct slab *s)
 	if (s->state == SLAB_ZOMBIE) {
 		slab_release(s, true);
 	} else if (s->list) {
-		n = s->nfree +
-		    remote_count(__atomic_fetch_or(&s->remote, PARKED,
-						   __ATOMIC_ACQ_REL));
+		n = s->nfree + remote_count(__atomic_fetch_or(
+				       &s->remote, PARKED, __ATOMIC_ACQ_REL));
 		if (n >= s->cap)
 			slab_release(s, false);
 		else if (s->state == SLAB_FULL && n >= s->trigger)

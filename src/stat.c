@@ -37,8 +37,8 @@ static void count_heap(struct census *n, const struct heap *h)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
 		const struct mag *m = &h->mag[c];
-		int64_t held = (int64_t)load_relaxed(&m->max) -
-			       load_relaxed(&m->room);
+		int64_t held =
+			(int64_t)load_relaxed(&m->max) - load_relaxed(&m->room);
 
 		n->free[c] += held > 0 ? (size_t)held : 0;
 	}
@@ -112,7 +112,8 @@ static void stat_print(void)
 	take_census(&n);
 	stat_line("heaps", n.heaps);
 	stat_line("parked heaps", n.parked);
-	stat_line("system bytes", os.chunks * CHUNK + os.mapped + os.maps.bytes);
+	stat_line("system bytes",
+		  os.chunks * CHUNK + os.mapped + os.maps.bytes);
 	stat_line("in use bytes", n.live + os.mapped);
 	stat_line("mmap regions", os.mappings);
 	stat_line("mmap bytes", os.mapped);

@@ -79,8 +79,8 @@ static void watch_exit(struct heap *h)
 
 	lock_take(&heaps.lock);
 	if (!exit_key.made)
-		exit_key.made = pthread_key_create(&exit_key.key,
-						   thread_exit) == 0;
+		exit_key.made =
+			pthread_key_create(&exit_key.key, thread_exit) == 0;
 	lock_drop(&heaps.lock);
 	h->rounds = 0;
 	if (exit_key.made)

@@ -96,8 +96,8 @@ _Static_assert(sizeof(struct mapping) == HEADER, "user memory is aligned");
 /* A thread's stock of free blocks of one class. */
 struct mag {
 	struct block *head;
-	int32_t room;        /* frees it still takes; below 0: to the slab */
-	uint32_t recip;      /* of struct class: do blocks start there? */
+	int32_t room;   /* frees it still takes; below 0: to the slab */
+	uint32_t recip; /* of struct class: do blocks start there? */
 	uint32_t limit;
 	uint32_t max;        /* length that `room` started from */
 	struct slab *active; /* the slab that is carved for it */

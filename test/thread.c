@@ -305,23 +305,6 @@ static void fork_after_free(void)
 	CHECK(system("true") == 0);
 }
 
-static void *idles_after_work(void *arg)
-{
-	char *p[100];
-	size_t i;
-
-	for (i = 0; i < 100; i++) {
-		p[i] = malloc(10000);
-		CHECK(p[i]);
-		memset(p[i], 1, 10000);
-	}
-	for (i = 0; i < 100; i++)
-		free(p[i]);
-	atomic_fetch_add((atomic_int *)arg, 1);
-	for (;;)
-		pause();
-}
-
 /* Parent and child write to the same addresses and see their own bytes. */
 static void private_memory(void)
 {
