@@ -1,13 +1,10 @@
 /*
  * api.c - the malloc family: the only names the library exports.
  *
- * Each may be called by any thread at any time, by a program that mixes them
- * freely. Sizes and alignments are in bytes. What fails returns NULL with
- * errno ENOMEM, or EINVAL for an alignment that is no power of two; errno is
- * kept on success, and always by free. The C23 and glibc 2.36 manuals hold.
- * include nothing here: <malloc.h> declares what C programs need.
+ * Any thread may call them at any time. What fails returns NULL with errno
+ * ENOMEM, or EINVAL for an alignment that is no power of two; errno is kept on
+ * success, and always by free. The C23 and glibc 2.36 manuals hold.
  */
-
 PUBLIC void *malloc(size_t n)
 {
 	void *p = heap_pop(tls.me, n);
@@ -23,6 +20,14 @@ PUBLIC void free(void *p)
 		heap_free_full(tls.me, p);
 	else if (UNLIKELY(pushed == PUSH_SLOW))
 		free_slow(p, CALLER);
+}
+
+/* Bytes in all; on overflow, more than there ever are. */
+INLINE size_t array_size(size_t count, size_t size)
+{
+	size_t n;
+
+	return UNLIKELY(__builtin_mul_overflow(count, size, &n)) ? SIZE_MAX : n;
 }
 
 /* Zero a block: up to 64 bytes without a call, by overlapping stores. */
@@ -45,15 +50,10 @@ INLINE void *zero_block(char *p, size_t n)
 
 PUBLIC void *calloc(size_t count, size_t size)
 {
-	size_t n;
-	void *p;
+	size_t n = array_size(count, size);
+	void *p = heap_pop(tls.me, n);
 
-	if (UNLIKELY(__builtin_mul_overflow(count, size, &n)))
-		n = SIZE_MAX; /* fails below */
-	p = heap_pop(tls.me, n);
-	if (UNLIKELY(!p))
-		return calloc_slow(n, CALLER);
-	return zero_block(p, n);
+	return LIKELY(p != NULL) ? zero_block(p, n) : calloc_slow(n, CALLER);
 }
 
 PUBLIC void *realloc(void *p, size_t n)
@@ -63,33 +63,29 @@ PUBLIC void *realloc(void *p, size_t n)
 
 PUBLIC void *reallocarray(void *p, size_t count, size_t size)
 {
-	size_t n;
+	return realloc_slow(p, array_size(count, size), CALLER);
+}
 
-	if (UNLIKELY(__builtin_mul_overflow(count, size, &n)))
-		n = SIZE_MAX;
-	return realloc_slow(p, n, CALLER);
+static void *bad_alignment(void)
+{
+	errno = EINVAL;
+	return NULL;
 }
 
 PUBLIC void *aligned_alloc(size_t align, size_t n)
 {
-	if (!power_of_two(align)) {
-		errno = EINVAL;
-		return NULL;
-	}
-	return aligned_slow(align, n, CALLER);
+	return power_of_two(align) ? aligned_slow(align, n, CALLER) :
+				     bad_alignment();
 }
 
 /* glibc's memalign rounds a bad alignment up. */
 PUBLIC void *memalign(size_t align, size_t n)
 {
-	if (!power_of_two(align)) {
-		if (align > PTRDIFF_MAX) {
-			errno = EINVAL;
-			return NULL;
-		}
-		align = align ? (size_t)1 << (64 - __builtin_clzl(align)) : 1;
-	}
-	return aligned_slow(align, n, CALLER);
+	size_t power = GRAIN;
+
+	while (power && power < align)
+		power *= 2;
+	return power ? aligned_slow(power, n, CALLER) : bad_alignment();
 }
 
 PUBLIC int posix_memalign(void **out, size_t align, size_t n)
@@ -101,10 +97,9 @@ PUBLIC int posix_memalign(void **out, size_t align, size_t n)
 		return EINVAL;
 	p = aligned_slow(align, n, CALLER);
 	errno = err;
-	if (!p)
-		return ENOMEM;
-	*out = p;
-	return 0;
+	if (p)
+		*out = p;
+	return p ? 0 : ENOMEM;
 }
 
 PUBLIC void *valloc(size_t n)
@@ -116,10 +111,7 @@ PUBLIC void *valloc(size_t n)
 PUBLIC void *pvalloc(size_t n)
 {
 	os_init();
-	if (n > PTRDIFF_MAX)
-		n = SIZE_MAX;
-	else
-		n = round_up(n ? n : 1, page_size);
+	n = n > PTRDIFF_MAX ? SIZE_MAX : round_up(n ? n : 1, page_size);
 	return aligned_slow(page_size, n, CALLER);
 }
 
@@ -127,61 +119,6 @@ PUBLIC size_t malloc_usable_size(void *p)
 {
 	return p ? block_size(p, USE_SIZE) : 0;
 }
-
-/* -- other names for free: what comes after the pointer is no more than a
- *    hint, which programs in the wild get wrong, and is not looked at. */
-
-#ifndef __clang__
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wattribute-alias"
-#pragma GCC diagnostic ignored "-Wmissing-attributes"
-#endif
-
-void cfree(void *p) ALIAS(free);
-void free_sized(void *p, size_t n) ALIAS(free);
-void free_aligned_sized(void *p, size_t align, size_t n) ALIAS(free);
-
-/*
- * C++: operators delete and delete[], plain, nothrow, sized, aligned, and
- * sized and aligned. The names are those of the Itanium ABI; m is size_t.
- */
-#define DELETE(name, ...) \
-	void name(void *p, ##__VA_ARGS__); \
-	void name(void *p, ##__VA_ARGS__) ALIAS(free)
-
-DELETE(_ZdlPv);
-DELETE(_ZdaPv);
-DELETE(_ZdlPvm, size_t n);
-DELETE(_ZdaPvm, size_t n);
-DELETE(_ZdlPvRKSt9nothrow_t, const void *nothrow);
-DELETE(_ZdaPvRKSt9nothrow_t, const void *nothrow);
-DELETE(_ZdlPvSt11align_val_t, size_t align);
-DELETE(_ZdaPvSt11align_val_t, size_t align);
-DELETE(_ZdlPvmSt11align_val_t, size_t n, size_t align);
-DELETE(_ZdaPvmSt11align_val_t, size_t n, size_t align);
-DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow);
-DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow);
-
-/* glibc's own names for the family; in other libcs they mean other things. */
-#ifdef __GLIBC__
-#define LIBC(type, name, args) \
-	type __libc_##name args; \
-	type __libc_##name args ALIAS(name)
-
-LIBC(void *, malloc, (size_t n));
-LIBC(void, free, (void *p));
-LIBC(void *, calloc, (size_t count, size_t size));
-LIBC(void *, realloc, (void *p, size_t n));
-LIBC(void *, memalign, (size_t align, size_t n));
-LIBC(void *, valloc, (size_t n));
-LIBC(void *, pvalloc, (size_t n));
-LIBC(int, mallopt, (int param, int value));
-LIBC(struct mallinfo, mallinfo, (void));
-#endif
-
-#ifndef __clang__
-#pragma GCC diagnostic pop
-#endif
 
 /* -- C++: operators new and new[] */
 
@@ -198,11 +135,10 @@ SLOW void *new_slow(size_t n, size_t align, const void *caller)
 	void *p;
 
 	while (!(p = aligned_slow(align, n, caller))) {
-		new_handler *handler = get_new_handler ? get_new_handler() :
-							 NULL;
+		new_handler *run = get_new_handler ? get_new_handler() : NULL;
 
-		if (handler)
-			handler();
+		if (run)
+			run();
 		else if (throw_bad_alloc)
 			throw_bad_alloc();
 		else
@@ -212,33 +148,14 @@ SLOW void *new_slow(size_t n, size_t align, const void *caller)
 	return p;
 }
 
-INLINE void *new_plain(size_t n, const void *caller)
+PUBLIC void *_Znwm(size_t n)
 {
 	void *p = heap_pop(tls.me, n);
 
-	return LIKELY(p != NULL) ? p : new_slow(n, GRAIN, caller);
+	return LIKELY(p != NULL) ? p : new_slow(n, GRAIN, CALLER);
 }
 
-#define NEW(name, ...) \
-	void *name(size_t n, ##__VA_ARGS__); \
-	PUBLIC void *name(size_t n, ##__VA_ARGS__)
-
-NEW(_Znwm)
-{
-	return new_plain(n, CALLER);
-}
-
-NEW(_Znam)
-{
-	return new_plain(n, CALLER);
-}
-
-NEW(_ZnwmSt11align_val_t, size_t align)
-{
-	return new_slow(n, align, CALLER);
-}
-
-NEW(_ZnamSt11align_val_t, size_t align)
+PUBLIC void *_ZnwmSt11align_val_t(size_t n, size_t align)
 {
 	return new_slow(n, align, CALLER);
 }
@@ -258,32 +175,15 @@ static void *new_nothrow(size_t n, size_t align, const void *nothrow,
 	return p || !new_catching ? p : new_catching(n, align, nothrow);
 }
 
-NEW(_ZnwmRKSt9nothrow_t, const void *nothrow)
+PUBLIC void *_ZnwmRKSt9nothrow_t(size_t n, const void *nothrow)
 {
 	return new_nothrow(n, GRAIN, nothrow, CALLER);
 }
 
-NEW(_ZnamRKSt9nothrow_t, const void *nothrow)
-{
-	return new_nothrow(n, GRAIN, nothrow, CALLER);
-}
-
-NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow)
+PUBLIC void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t n, size_t align,
+						const void *nothrow)
 {
 	return new_nothrow(n, align, nothrow, CALLER);
-}
-
-/* -- statistics and tuning */
-
-int mallopt(int param, int value);
-int malloc_info(int flags, FILE *out);
-int malloc_trim(size_t pad);
-void malloc_stats(void);
-
-PUBLIC int malloc_trim(size_t pad)
-{
-	(void)pad;
-	return stat_trim();
 }
 
 /* glibc's parameters, M_ARENA_MAX to M_MXFAST, are accepted to no effect. */
@@ -293,34 +193,57 @@ PUBLIC int mallopt(int param, int value)
 	return param >= -8 && param <= 1 && param;
 }
 
-PUBLIC void malloc_stats(void)
-{
-	stat_print();
-}
+/* -- other names. What some have after the pointer to free is no more than a
+ *    hint, which programs in the wild get wrong, and is not looked at. */
 
-PUBLIC int malloc_info(int flags, FILE *out)
-{
-	return flags ? EINVAL : stat_xml(out);
-}
+#ifndef __clang__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wattribute-alias"
+#pragma GCC diagnostic ignored "-Wmissing-attributes"
+#endif
 
+int malloc_trim(size_t pad) ALIAS(stat_trim);
+void malloc_stats(void) ALIAS(stat_print);
+int malloc_info(int flags, FILE *out) ALIAS(stat_xml);
+
+void cfree(void *p) ALIAS(free);
+void free_sized(void *p, size_t n) ALIAS(free);
+void free_aligned_sized(void *p, size_t align, size_t n) ALIAS(free);
+
+/* As the Itanium ABI has it: na is new[], nw new, da delete[], dl delete. */
+void *_Znam(size_t n) ALIAS(_Znwm);
+void *_ZnamSt11align_val_t(size_t n, size_t align) ALIAS(_ZnwmSt11align_val_t);
+void *_ZnamRKSt9nothrow_t(size_t n, const void *nothrow)
+	ALIAS(_ZnwmRKSt9nothrow_t);
+
+#define DELETE(suffix) \
+	void _ZdlPv##suffix(void *p) ALIAS(free); \
+	void _ZdaPv##suffix(void *p) ALIAS(free)
+
+DELETE();
+DELETE(m);
+DELETE(RKSt9nothrow_t);
+DELETE(St11align_val_t);
+DELETE(mSt11align_val_t);
+DELETE(St11align_val_tRKSt9nothrow_t);
+
+/* glibc's own names for the family; in other libcs they mean other things. */
 #ifdef __GLIBC__
-PUBLIC struct mallinfo2 mallinfo2(void)
-{
-	return stat_mallinfo();
-}
+#define LIBC(type, name, params) type __libc_##name params ALIAS(name)
 
-/* The old form has int fields: what is too large reads INT_MAX. */
-PUBLIC struct mallinfo mallinfo(void)
-{
-	struct mallinfo2 wide = stat_mallinfo();
-	struct mallinfo m;
-	const size_t *from = (const size_t *)&wide;
-	int *to = (int *)&m;
+struct mallinfo2 mallinfo2(void) ALIAS(stat_mallinfo2);
+struct mallinfo mallinfo(void) ALIAS(stat_mallinfo);
+LIBC(void *, malloc, (size_t n));
+LIBC(void, free, (void *p));
+LIBC(void *, calloc, (size_t count, size_t size));
+LIBC(void *, realloc, (void *p, size_t n));
+LIBC(void *, memalign, (size_t align, size_t n));
+LIBC(void *, valloc, (size_t n));
+LIBC(void *, pvalloc, (size_t n));
+LIBC(int, mallopt, (int param, int value));
+LIBC(struct mallinfo, mallinfo, (void));
+#endif
 
-	_Static_assert(sizeof(wide) / sizeof(*from) == sizeof(m) / sizeof(*to),
-		       "the same fields");
-	for (size_t i = 0; i < sizeof(m) / sizeof(*to); i++)
-		to[i] = from[i] > INT32_MAX ? INT32_MAX : (int)from[i];
-	return m;
-}
+#ifndef __clang__
+#pragma GCC diagnostic pop
 #endif

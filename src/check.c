@@ -1,24 +1,22 @@
 /*
  * check.c - is this pointer a block, and if not, what is it?
  *
- * Level 1, always on. Any address may be asked about: the page map answers
- * without touching it, and only memory that is known to be ours is read.
+ * Any address may be asked about: the page map answers without touching it,
+ * and only memory that is known to be ours is read.
  */
 enum use { USE_FREE, USE_REALLOC, USE_SIZE };
 enum fault { FREED, FOREIGN, MISALIGNED, INTERIOR };
 
+#define MISUSES(freed, use) \
+	{ \
+		freed, use " of foreign pointer", \
+			use " of misaligned pointer", \
+			use " of interior pointer" \
+	}
 static const char *const misuse_text[][4] = {
-	[USE_FREE] = { "double free", "free of foreign pointer",
-		       "free of misaligned pointer",
-		       "free of interior pointer" },
-	[USE_REALLOC] = { "realloc of freed pointer",
-			  "realloc of foreign pointer",
-			  "realloc of misaligned pointer",
-			  "realloc of interior pointer" },
-	[USE_SIZE] = { "usable size of freed pointer",
-		       "usable size of foreign pointer",
-		       "usable size of misaligned pointer",
-		       "usable size of interior pointer" },
+	[USE_FREE] = MISUSES("double free", "free"),
+	[USE_REALLOC] = MISUSES("realloc of freed pointer", "realloc"),
+	[USE_SIZE] = MISUSES("usable size of freed pointer", "usable size"),
 };
 
 INLINE bool tag_is_slab(uint32_t tag)
@@ -36,32 +34,23 @@ INLINE bool slab_has(const struct slab *s, const void *p)
 	       (uint32_t)offset / size < load_relaxed(&s->carved);
 }
 
-/* The mapping whose header lies in this page. */
-static struct mapping *mapping_in(char *page)
+/* Does `p` lie in a live mapping? Its header is looked for, going back. */
+static bool mapping_around(const char *p)
 {
-	struct mapping *m = (struct mapping *)page;
+	char *page = (char *)((uintptr_t)p & ~(page_size - 1));
+	/* Four gigabytes will do: this only chooses the words. */
+	size_t left = (size_t)1 << (32 - page_shift);
 
-	if (!pagemap_has_mapping(page))
-		return NULL;
-	return m->user == page + HEADER ? m : mapping_header(page + page_size);
-}
+	for (; page && left > 0; page -= page_size, left--) {
+		const struct mapping *m = (const struct mapping *)page;
 
-/* The live mapping that `p` lies in, found by going back from there. */
-static struct mapping *mapping_around(char *p)
-{
-	uintptr_t page = (uintptr_t)p & ~(page_size - 1);
-	struct mapping *m;
-
-	/* Four gigabytes back will do: this only chooses the words. */
-	for (size_t i = 0; i < (size_t)1 << (32 - page_shift); i++) {
-		m = mapping_in((char *)page);
-		if (m)
-			return p < m->base + m->span.len ? m : NULL;
-		if (page < page_size)
-			break;
-		page -= page_size;
+		if (!pagemap_has_mapping(page))
+			continue;
+		if (m->user != page + HEADER) /* not a direct block */
+			m = mapping_header(page + page_size);
+		return p < m->base + m->span.len;
 	}
-	return NULL;
+	return false;
 }
 
 /* Is there a cached mapping whose block was at `p`? */
@@ -76,27 +65,20 @@ static bool mapping_was(const void *p)
 	return found;
 }
 
-static enum fault fault_of(void *p)
+static enum fault fault_of(const char *p)
 {
 	uint32_t tag = pagemap_get(p);
-	bool misaligned = (uintptr_t)p % GRAIN != 0;
+	const struct slab *s;
 
-	if (tag_is_slab(tag)) {
-		const struct slab *s = slab_of(p);
-		size_t offset = (size_t)((char *)p - unit_start(s));
-
-		if (misaligned)
-			return MISALIGNED;
-		/* Never handed out is as good as freed. */
-		return offset % slab_size(s) ? INTERIOR : FREED;
-	}
-	if (tag == TAG_RUN || tag == TAG_TAIL)
-		return misaligned ? MISALIGNED : INTERIOR;
-	if (tag == TAG_FREE)
-		return misaligned ? MISALIGNED : FREED;
-	if (mapping_around(p))
-		return misaligned ? MISALIGNED : INTERIOR;
-	return mapping_was(p) ? FREED : FOREIGN;
+	if ((!tag || tag & TAG_MAPPING) && !mapping_around(p))
+		return mapping_was(p) ? FREED : FOREIGN;
+	if ((uintptr_t)p % GRAIN)
+		return MISALIGNED;
+	if (!tag_is_slab(tag))
+		return tag == TAG_FREE ? FREED : INTERIOR;
+	/* A block that was never handed out is as good as freed. */
+	s = slab_of(p);
+	return (size_t)(p - unit_start(s)) % slab_size(s) ? INTERIOR : FREED;
 }
 
 SLOW _Noreturn void misused(void *p, enum use use)
@@ -109,7 +91,7 @@ SLOW _Noreturn void misused(void *p, enum use use)
 static size_t block_size(void *p, enum use use)
 {
 	uint32_t tag = pagemap_get(p);
-	struct mapping *m;
+	const struct mapping *m;
 
 	if (tag_is_slab(tag)) {
 		const struct slab *s = slab_of(p);

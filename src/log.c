@@ -7,12 +7,14 @@
  * descriptor is taken early. A program may close our descriptor too and get
  * the number for a file of its own: we write only while it is what we opened.
  */
+#include <stdarg.h>
+
 #define LINE_MAX_LEN 240
+#define PATH_MAX_LEN (LINE_MAX_LEN - 24) /* a line, with the process id */
 #define LOG_FD_MIN 100 /* out of the way of programs that count theirs */
-#define PATH_LEN 512
 
 struct line {
-	char text[LINE_MAX_LEN + 2]; /* room for the newline */
+	char text[LINE_MAX_LEN + 1]; /* room for the newline */
 	unsigned len;
 };
 
@@ -21,52 +23,69 @@ struct output {
 	int fd; /* 0: none yet */
 	dev_t dev;
 	ino_t ino;
-	char path[PATH_LEN]; /* from the environment; "" is standard error */
+	char path[PATH_MAX_LEN + 1]; /* "" is standard error */
 };
 
 static struct output log_out, trace_out;
 
+static void line_char(struct line *l, char c)
+{
+	if (l->len < LINE_MAX_LEN)
+		l->text[l->len++] = c;
+}
+
 static void line_str(struct line *l, const char *s)
 {
-	while (*s && l->len < LINE_MAX_LEN)
-		l->text[l->len++] = *s++;
+	while (*s)
+		line_char(l, *s++);
 }
 
 static void line_num(struct line *l, uint64_t n, unsigned base)
 {
-	char digits[24];
-	unsigned i = sizeof(digits);
-
-	digits[--i] = '\0';
-	do {
-		digits[--i] = "0123456789abcdef"[n % base];
-	} while ((n /= base) != 0);
-	line_str(l, digits + i);
+	if (n >= base)
+		line_num(l, n / base, base);
+	line_char(l, "0123456789abcdef"[n % base]);
 }
 
-static void line_dec(struct line *l, uint64_t n)
+/* What others wrote, such that it can't spoil a line. */
+static void line_quote(struct line *l, const char *s)
 {
-	line_num(l, n, 10);
+	for (int i = 0; *s && i < 40; i++, s++)
+		line_char(l, *s >= ' ' && *s < 127 ? *s : '?');
+	if (*s)
+		line_str(l, "...");
 }
 
-static void line_ptr(struct line *l, const void *p)
+/* A little of vprintf: %s %d %zu %zx %p, and %.40s for line_quote. */
+static void line_format(struct line *l, const char *f, va_list args)
 {
-	line_str(l, "0x");
-	line_num(l, (uintptr_t)p, 16);
+	for (; *f; f++) {
+		switch (*f == '%' ? *++f : '\0') {
+		case '\0': line_char(l, *f); break;
+		case 's': line_str(l, va_arg(args, const char *)); break;
+		case 'd': line_num(l, (unsigned)va_arg(args, int), 10); break;
+		case 'z':
+			f++;
+			line_num(l, va_arg(args, size_t), *f == 'x' ? 16 : 10);
+			break;
+		case 'p':
+			line_str(l, "0x");
+			line_num(l, (uintptr_t)va_arg(args, void *), 16);
+			break;
+		case '.':
+			line_quote(l, va_arg(args, const char *));
+			f += strlen("40s");
+			break;
+		}
+	}
 }
 
 static bool output_same(const struct output *o)
 {
 	struct stat st;
 
-	return !os_failed(os_call(SYS_fstat, o->fd, (long)&st, 0, 0, 0, 0)) &&
+	return !os_failed(os_call(SYS_fstat, o->fd, &st)) &&
 	       st.st_dev == o->dev && st.st_ino == o->ino;
-}
-
-/* A copy of descriptor `fd`, out of the way; negative: it is not open. */
-static long output_copy(long fd)
-{
-	return os_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, LOG_FD_MIN, 0, 0, 0);
 }
 
 /* Open the file named, each %p in it being the process id; negative: no. */
@@ -76,60 +95,66 @@ static long output_file(const char *path)
 	long fd, copy;
 
 	for (; *path; path++) {
-		char one[2] = { *path, '\0' };
-
 		if (path[0] == '%' && path[1] == 'p') {
-			line_dec(&l, (unsigned)os_pid());
+			line_num(&l, (unsigned)os_pid(), 10);
 			path++;
 		} else {
-			line_str(&l, one);
+			line_char(&l, *path);
 		}
 	}
 	l.text[l.len] = '\0';
-	fd = os_call(SYS_openat, AT_FDCWD, (long)l.text,
-		     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644, 0, 0);
+	fd = os_call(SYS_openat, AT_FDCWD, l.text,
+		     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (os_failed(fd) || fd > STDERR_FILENO)
 		return fd;
 	/* Never become a program's standard stream. */
-	copy = output_copy(fd);
-	os_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	copy = os_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, LOG_FD_MIN);
+	os_call(SYS_close, fd);
 	return copy;
 }
 
-static void log_complain(const char *name, const char *value, const char *why);
+static void output_say(struct output *o, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+#define log_say(...) output_say(&log_out, __VA_ARGS__)
 
 static void output_open(struct output *o)
 {
 	long fd = o->path[0] ? output_file(o->path) : -1;
+	struct output was = *o;
 	struct stat st;
 
 	if (o->path[0] && os_failed(fd)) {
-		char path[PATH_LEN];
-
-		memcpy(path, o->path, PATH_LEN);
 		o->path[0] = '\0';
-		log_complain(o == &log_out ? "ALLOC_LOG" : "ALLOC_TRACE", path,
-			     "can't be opened; using standard error");
+		log_say("allocator: %s'%.40s' can't be opened; "
+			"using standard error",
+			o == &log_out ? "ALLOC_LOG=" : "ALLOC_TRACE=",
+			was.path);
 	}
 	if (os_failed(fd))
-		fd = output_copy(STDERR_FILENO);
-	if (os_failed(fd) ||
-	    os_failed(os_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0)))
+		fd = os_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC,
+			     LOG_FD_MIN);
+	if (os_failed(fd) || os_failed(os_call(SYS_fstat, fd, &st)))
 		return;
 	o->fd = (int)fd;
 	o->dev = st.st_dev;
 	o->ino = st.st_ino;
 }
 
-static void output_write(struct output *o, struct line *l)
+static void output_say(struct output *o, const char *format, ...)
 {
+	struct line l = { .len = 0 };
+	va_list args;
+
+	va_start(args, format);
+	line_format(&l, format, args);
+	va_end(args);
+	l.text[l.len++] = '\n';
 	if (!o->fd && o->path[0])
 		output_open(o);
-	if (o->fd && !output_same(o))
-		return;
-	l->text[l->len++] = '\n';
-	os_call(SYS_write, o->fd ? o->fd : STDERR_FILENO, (long)l->text, l->len,
-		0, 0, 0);
+	if (!o->fd)
+		os_call(SYS_write, STDERR_FILENO, l.text, l.len);
+	else if (output_same(o))
+		os_call(SYS_write, o->fd, l.text, l.len);
 }
 
 /* In a fork child whose file name has a %p: true, it will open its own. */
@@ -138,51 +163,19 @@ static bool output_forked(struct output *o)
 	if (!o->fd || !strstr(o->path, "%p"))
 		return false;
 	if (output_same(o))
-		os_call(SYS_close, o->fd, 0, 0, 0, 0, 0);
+		os_call(SYS_close, o->fd);
 	o->fd = 0;
 	return true;
-}
-
-static void log_line(struct line *l)
-{
-	output_write(&log_out, l);
-}
-
-/* A setting that can't be had: what it is, and what is used instead. */
-static void log_complain(const char *name, const char *value, const char *why)
-{
-	struct line l = { .len = 0 };
-
-	line_str(&l, "allocator: ");
-	line_str(&l, name);
-	line_str(&l, "='");
-	for (int i = 0; *value && i < 40; i++, value++) {
-		char one[2] = { *value, '\0' };
-
-		line_str(&l, *value >= ' ' && *value < 127 ? one : "?");
-	}
-	line_str(&l, *value ? "...' " : "' ");
-	line_str(&l, why);
-	log_line(&l);
 }
 
 /* The heap is being misused: say how, and stop before harm is done. */
 SLOW _Noreturn void die(const char *what, const void *p, size_t size)
 {
-	struct line l = { .len = 0 };
-
-	line_str(&l, "allocator: ");
-	line_str(&l, what);
-	line_str(&l, " ");
-	line_ptr(&l, p);
-	line_str(&l, " (thread ");
-	line_dec(&l, (unsigned)os_tid());
-	if (size) {
-		line_str(&l, ", block size ");
-		line_dec(&l, size);
-	}
-	line_str(&l, ")");
-	log_line(&l);
+	if (size)
+		log_say("allocator: %s %p (thread %d, block size %zu)", what, p,
+			os_tid(), size);
+	else
+		log_say("allocator: %s %p (thread %d)", what, p, os_tid());
 	abort();
 }
 
@@ -192,34 +185,17 @@ SLOW void lock_reentered(void)
 	    __builtin_return_address(0), 0);
 }
 
-/*
- * LOGGER: a line for what happens to chunks and heaps.
- *	allocator[<pid>.<tid>] event=map addr=0x... size=...
- */
+/* LOGGER: a line for what happens to chunks and heaps. */
 #if LOG_CODE
 static bool log_events = LOG_ON;
 
 SLOW void log_event(const char *event, const void *addr, size_t size)
 {
-	struct line l = { .len = 0 };
-
-	line_str(&l, "allocator[");
-	line_dec(&l, (unsigned)os_pid());
-	line_str(&l, ".");
-	line_dec(&l, (unsigned)os_tid());
-	line_str(&l, "] event=");
-	line_str(&l, event);
-	line_str(&l, " addr=");
-	line_ptr(&l, addr);
-	line_str(&l, " size=");
-	line_dec(&l, size);
-	log_line(&l);
+	log_say("allocator[%d.%d] event=%s addr=%p size=%zu", os_pid(),
+		os_tid(), event, addr, size);
 }
 #define EVENT(event, addr, size) \
-	do { \
-		if (UNLIKELY(log_events)) \
-			log_event(event, addr, size); \
-	} while (0)
+	(UNLIKELY(log_events) ? log_event(event, addr, size) : (void)0)
 #else
 #define EVENT(event, addr, size) ((void)(addr), (void)(size))
 #endif

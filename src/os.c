@@ -7,42 +7,39 @@
  * errno. Memory calls return NULL or false when the kernel refuses.
  */
 #if defined(__x86_64__)
-INLINE long os_call(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8),
-			   "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-#define os_pause() __builtin_ia32_pause()
+#define ARCH(x86_64, aarch64) x86_64
 #elif defined(__aarch64__)
-INLINE long os_call(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long x8 __asm__("x8") = nr;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc 0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-			 : "memory", "cc");
-	return x0;
-}
-#define os_pause() __asm__ volatile("yield")
+#define ARCH(x86_64, aarch64) aarch64
 #else
 #error "x86-64 and aarch64 only"
 #endif
+
+INLINE long os_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r __asm__(ARCH("rax", "x8")) = nr;
+	register long r0 __asm__(ARCH("rdi", "x0")) = a;
+	register long r1 __asm__(ARCH("rsi", "x1")) = b;
+	register long r2 __asm__(ARCH("rdx", "x2")) = c;
+	register long r3 __asm__(ARCH("r10", "x3")) = d;
+	register long r4 __asm__(ARCH("r8", "x4")) = e;
+	register long r5 __asm__(ARCH("r9", "x5")) = f;
+
+	__asm__ volatile(ARCH("syscall", "svc 0")
+			 : "+r"(r), "+r"(r0)
+			 : "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5)
+			 : ARCH("rcx", "cc"), ARCH("r11", "cc"), "memory");
+	return ARCH(r, r0);
+}
+
+/* Arguments of any type; zeros at the end may be left out. */
+#define os_call(...) os_call_padded(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+#define os_call_padded(nr, a, b, c, d, e, f, ...) \
+	os_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), \
+		   (long)(f))
+
+#define os_pause() ARCH(__builtin_ia32_pause(), __asm__ volatile("yield"))
+#define os_pid() ((int)os_call(SYS_getpid))
+#define os_tid() ((int)os_call(SYS_gettid))
 
 #define OS_POPULATE_WRITE 23 /* Linux 5.14; older headers lack the name */
 
@@ -62,28 +59,43 @@ static bool os_failed(long ret)
 	return (unsigned long)ret > -4096UL;
 }
 
+static void *os_memory(long ret)
+{
+	return os_failed(ret) ? NULL : (void *)ret;
+}
+
+static void *os_map_flagged(size_t len, int flags)
+{
+	return os_memory(os_call(SYS_mmap, 0, len, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1));
+}
+
 /* `len` bytes of zeroed memory, a multiple of the page size. */
 static void *os_map(size_t len)
 {
-	long p = os_call(SYS_mmap, 0, (long)len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return os_failed(p) ? NULL : (void *)p;
+	return os_map_flagged(len, 0);
 }
 
 /* Like os_map, but memory that may never be touched does not count. */
 static void *os_map_sparse(size_t len)
 {
-	long p = os_call(SYS_mmap, 0, (long)len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return os_failed(p) ? NULL : (void *)p;
+	return os_map_flagged(len, MAP_NORESERVE);
 }
 
-static bool os_unmap(void *p, size_t len)
-{
-	return !os_failed(os_call(SYS_munmap, (long)p, (long)len, 0, 0, 0, 0));
-}
+/* What is done to a range of memory. */
+#define OS_MEMORY(name, nr, arg) \
+	static bool name(void *p, size_t len) \
+	{ \
+		return !os_failed(os_call(nr, p, len, arg)); \
+	}
+
+OS_MEMORY(os_unmap, SYS_munmap, 0)
+/* Make any access a fault. */
+OS_MEMORY(os_forbid, SYS_mprotect, PROT_NONE)
+/* Give the contents back; true: the memory reads as zeros from now on. */
+OS_MEMORY(os_purge, SYS_madvise, MADV_DONTNEED)
+/* Fault pages in at once, at less than half the price of one by one. */
+OS_MEMORY(os_populate, SYS_madvise, OS_POPULATE_WRITE)
 
 /*
  * `len` bytes at a multiple of `align`, a power of two above the page size.
@@ -108,44 +120,11 @@ static void *os_map_aligned(size_t len, size_t align)
 	return start;
 }
 
-/* Give the contents back; true: the memory reads as zeros from now on. */
-static bool os_purge(void *p, size_t len)
-{
-	return !os_failed(os_call(SYS_madvise, (long)p, (long)len,
-				  MADV_DONTNEED, 0, 0, 0));
-}
-
-/* Fault pages in at once, at less than half the price of one by one. */
-static bool os_populate(void *p, size_t len)
-{
-	return !os_failed(os_call(SYS_madvise, (long)p, (long)len,
-				  OS_POPULATE_WRITE, 0, 0, 0));
-}
-
-static bool os_forbid(void *p, size_t len)
-{
-	return !os_failed(
-		os_call(SYS_mprotect, (long)p, (long)len, PROT_NONE, 0, 0, 0));
-}
-
 /* Resize, moving if need be; with `to`, move exactly there. */
 static void *os_remap(void *p, size_t old, size_t len, void *to)
 {
-	long flags = MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0);
-	long q = os_call(SYS_mremap, (long)p, (long)old, (long)len, flags,
-			 (long)to, 0);
-
-	return os_failed(q) ? NULL : (void *)q;
-}
-
-static int os_pid(void)
-{
-	return (int)os_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
-}
-
-static int os_tid(void)
-{
-	return (int)os_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+	return os_memory(os_call(SYS_mremap, p, old, len,
+				 MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
 }
 
 /*
@@ -158,6 +137,7 @@ struct lock {
 };
 
 #define LOCK_WAITED 1u
+#define SPINS 100
 #define FUTEX_WAIT_OWN 128 /* FUTEX_WAIT, _WAKE | FUTEX_PRIVATE_FLAG */
 #define FUTEX_WAKE_OWN 129
 
@@ -179,24 +159,18 @@ SLOW void lock_wait(struct lock *l)
 {
 	if (lock_mine(l))
 		lock_reentered();
-	for (int i = 0; i < 100; i++) {
-		uint32_t zero = 0;
-
-		os_pause();
-		if (!load_relaxed(&l->word) && cas(&l->word, &zero, lock_id()))
-			return;
-	}
-	for (;;) {
-		uint32_t old = 0;
-
+	for (unsigned spins = 0;; spins++) {
 		/* Once we slept, others may sleep too: wake them later. */
-		if (cas(&l->word, &old, lock_id() | LOCK_WAITED))
+		uint32_t flag = spins < SPINS ? 0 : LOCK_WAITED;
+		uint32_t old = load_relaxed(&l->word);
+
+		if (!old && cas(&l->word, &old, lock_id() | flag))
 			return;
-		if (!(old & LOCK_WAITED) &&
-		    !cas(&l->word, &old, old | LOCK_WAITED))
-			continue;
-		os_call(SYS_futex, (long)&l->word, FUTEX_WAIT_OWN,
-			(long)(old | LOCK_WAITED), 0, 0, 0);
+		if (spins < SPINS)
+			os_pause();
+		else if (old & LOCK_WAITED || cas(&l->word, &old, old | flag))
+			os_call(SYS_futex, &l->word, FUTEX_WAIT_OWN,
+				old | flag);
 	}
 }
 
@@ -214,5 +188,5 @@ INLINE void lock_drop(struct lock *l)
 	if (UNLIKELY(forking))
 		return; /* we are inside fork, which drops it */
 	if (UNLIKELY(exchange(&l->word, 0) & LOCK_WAITED))
-		os_call(SYS_futex, (long)&l->word, FUTEX_WAKE_OWN, 1, 0, 0, 0);
+		os_call(SYS_futex, &l->word, FUTEX_WAKE_OWN, 1);
 }

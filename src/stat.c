@@ -75,34 +75,35 @@ static void take_census(struct census *n)
 
 #ifdef __GLIBC__
 /* As in glibc, hblks and hblkhd speak of mappings, all others of the rest. */
-static struct mallinfo2 stat_mallinfo(void)
+static struct mallinfo2 stat_mallinfo2(void)
 {
 	struct census n;
-	struct mallinfo2 m = { 0 };
 
 	take_census(&n);
-	m.arena = os.chunks * CHUNK;
-	m.ordblks = n.free_blocks;
-	m.hblks = os.mappings;
-	m.hblkhd = os.mapped;
-	m.uordblks = n.live;
-	m.fordblks = m.arena - n.live;
-	m.keepcost = os.units.bytes + os.maps.bytes;
+	return (struct mallinfo2){
+		.arena = os.chunks * CHUNK,
+		.ordblks = n.free_blocks,
+		.hblks = os.mappings,
+		.hblkhd = os.mapped,
+		.uordblks = n.live,
+		.fordblks = os.chunks * CHUNK - n.live,
+		.keepcost = os.units.bytes + os.maps.bytes,
+	};
+}
+
+/* The old form has int fields: what is too large reads INT_MAX. */
+static struct mallinfo stat_mallinfo(void)
+{
+	struct mallinfo2 wide = stat_mallinfo2();
+	const size_t *from = (const size_t *)&wide;
+	struct mallinfo m;
+
+	_Static_assert(sizeof(wide) == 2 * sizeof(m), "the same fields");
+	for (size_t i = 0; i < sizeof(m) / sizeof(int); i++)
+		((int *)&m)[i] = from[i] > INT_MAX ? INT_MAX : (int)from[i];
 	return m;
 }
 #endif
-
-static void stat_line(const char *name, size_t value)
-{
-	struct line l = { .len = 0 };
-
-	line_str(&l, name);
-	while (l.len < 16)
-		line_str(&l, " ");
-	line_str(&l, " = ");
-	line_dec(&l, value);
-	log_line(&l);
-}
 
 /* The words of glibc's report, for scripts that look for them. */
 static void stat_print(void)
@@ -110,22 +111,24 @@ static void stat_print(void)
 	struct census n;
 
 	take_census(&n);
-	stat_line("heaps", n.heaps);
-	stat_line("parked heaps", n.parked);
-	stat_line("system bytes",
-		  os.chunks * CHUNK + os.mapped + os.maps.bytes);
-	stat_line("in use bytes", n.live + os.mapped);
-	stat_line("mmap regions", os.mappings);
-	stat_line("mmap bytes", os.mapped);
-	stat_line("cached blocks", os.units.count + os.maps.count);
-	stat_line("cached bytes", os.units.bytes + os.maps.bytes);
-	stat_line("peak bytes", os.peak);
+	log_say("heaps            = %zu", n.heaps);
+	log_say("parked heaps     = %zu", n.parked);
+	log_say("system bytes     = %zu",
+		os.chunks * CHUNK + os.mapped + os.maps.bytes);
+	log_say("in use bytes     = %zu", n.live + os.mapped);
+	log_say("mmap regions     = %zu", os.mappings);
+	log_say("mmap bytes       = %zu", os.mapped);
+	log_say("cached blocks    = %zu", os.units.count + os.maps.count);
+	log_say("cached bytes     = %zu", os.units.bytes + os.maps.bytes);
+	log_say("peak bytes       = %zu", os.peak);
 }
 
-static int stat_xml(FILE *out)
+static int stat_xml(int flags, FILE *out)
 {
 	struct census n;
 
+	if (flags)
+		return EINVAL;
 	take_census(&n);
 	fprintf(out, "<malloc version=\"allocator-" VERSION "\">\n");
 	for (unsigned c = 1; c < CLASSES; c++)

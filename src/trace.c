@@ -15,12 +15,8 @@
  */
 #if TRACE_CODE
 static bool tracing;
+static uintptr_t image, image_size; /* where the program was loaded */
 
-static struct {
-	uintptr_t base, start, end; /* of the program */
-} image;
-
-/* Where the program was loaded, from its program headers. */
 static void trace_find_image(void)
 {
 	const Elf64_Phdr *ph = (const Elf64_Phdr *)getauxval(AT_PHDR);
@@ -28,88 +24,44 @@ static void trace_find_image(void)
 
 	for (size_t i = 0; i < n; i++)
 		if (ph[i].p_type == PT_PHDR)
-			image.base = (uintptr_t)ph - ph[i].p_vaddr;
-	for (size_t i = 0; i < n; i++) {
-		if (ph[i].p_type != PT_LOAD)
-			continue;
-		if (!image.end)
-			image.start = image.base + ph[i].p_vaddr;
-		image.end = image.base + ph[i].p_vaddr + ph[i].p_memsz;
-	}
-}
-
-static void trace_mark(const char *text)
-{
-	struct line l = { .len = 0 };
-
-	line_str(&l, text);
-	output_write(&trace_out, &l);
+			image = (uintptr_t)ph - ph[i].p_vaddr;
+		else if (ph[i].p_type == PT_LOAD)
+			image_size = ph[i].p_vaddr + ph[i].p_memsz;
 }
 
 static void trace_init(void)
 {
-	if (tracing || !opt_ready)
-		return;
-	if (!TRACE_START && !trace_out.path[0])
+	if (tracing || !opt_ready || !(TRACE_START || trace_out.path[0]))
 		return;
 	if (!trace_out.path[0])
 		trace_out = log_out;
 	trace_find_image();
 	output_open(&trace_out);
-	trace_mark("= Start");
+	output_say(&trace_out, "= Start");
 	tracing = true;
 }
 
 static void trace_end(void)
 {
 	if (tracing)
-		trace_mark("= End");
+		output_say(&trace_out, "= End");
 }
 
-SLOW void trace_line(char what, const void *p, const size_t *size,
+SLOW void trace_line(const char *what, const void *p, size_t n,
 		     const void *caller)
 {
 	uintptr_t at = (uintptr_t)caller;
-	char sign[] = { ' ', what, ' ', '\0' };
-	struct line l = { .len = 0 };
+	bool gone = *what == '-' || *what == '<';
 
-	/* The call, not the line after it. */
-	at -= at > 0;
-	if (at >= image.start && at < image.end)
-		at -= image.base;
-	line_str(&l, "@ [0x");
-	line_num(&l, at, 16);
-	line_str(&l, "]");
-	line_str(&l, sign);
-	line_ptr(&l, p);
-	if (size) {
-		line_str(&l, " 0x");
-		line_num(&l, *size, 16);
-	}
-	line_str(&l, " tid=");
-	line_dec(&l, (unsigned)os_tid());
-	output_write(&trace_out, &l);
-}
-
-/* After an allocation. */
-static void trace_alloc(const void *p, size_t n, const void *caller)
-{
-	if (tracing)
-		trace_line(p ? '+' : '!', p, &n, caller);
-}
-
-/* Before a free: the block may be another thread's right after. */
-static void trace_free(const void *p, const void *caller)
-{
-	if (tracing && p)
-		trace_line('-', p, NULL, caller);
-}
-
-/* Around a realloc: the old block before it, the new one after. */
-static void trace_realloc_old(const void *old, const void *caller)
-{
-	if (tracing && old)
-		trace_line('<', old, NULL, caller);
+	at -= at > 0; /* the call, not the line after it */
+	if (at - image < image_size)
+		at -= image;
+	if (!gone)
+		output_say(&trace_out, "@ [0x%zx] %s %p 0x%zx tid=%d", at, what,
+			   p, n, os_tid());
+	else if (p)
+		output_say(&trace_out, "@ [0x%zx] %s %p tid=%d", at, what, p,
+			   os_tid());
 }
 
 /* When it failed the old block, of `size` bytes, is still there. */
@@ -119,22 +71,30 @@ static void trace_realloc_new(const void *old, size_t size, const void *p,
 	if (!tracing)
 		return;
 	if (!p && old)
-		trace_line('>', old, &size, caller);
-	trace_line(!p ? '!' : old ? '>' : '+', p ? p : old, &n, caller);
+		trace_line(">", old, size, caller);
+	trace_line(!p ? "!" : old ? ">" : "+", p ? p : old, n, caller);
 }
 
 static void trace_forked(void)
 {
 	if (output_forked(&trace_out))
-		trace_mark("= Start");
+		output_say(&trace_out, "= Start");
 }
+#define TRACE(what, p, n, caller) \
+	(tracing ? trace_line(what, p, n, caller) : (void)0)
 #else
 #define tracing false
 #define trace_init() ((void)0)
 #define trace_end() ((void)0)
-#define trace_alloc(p, n, caller) ((void)(caller))
-#define trace_free(p, caller) ((void)(caller))
-#define trace_realloc_old(old, caller) ((void)(caller))
-#define trace_realloc_new(old, size, p, n, caller) ((void)(size))
 #define trace_forked() ((void)0)
+#define trace_realloc_new(old, size, p, n, caller) ((void)(size))
+#define TRACE(what, p, n, caller) ((void)(caller))
 #endif
+
+/*
+ * After an allocation; before a free, since the block may be another thread's
+ * right after; before a realloc, which trace_realloc_new follows.
+ */
+#define trace_alloc(p, n, caller) TRACE((p) ? "+" : "!", p, n, caller)
+#define trace_free(p, caller) TRACE("-", p, 0, caller)
+#define trace_realloc_old(p, caller) TRACE("<", p, 0, caller)
