@@ -31,7 +31,7 @@ static void cache_remove(struct cache *c, struct span *s)
 
 /*
  * One that holds `len` bytes, or NULL: the newest, as the original searched,
- * or the smallest; but one that wastes little will do.
+ * or the smallest.
  */
 static struct span *cache_fit(const struct cache *c, size_t len, bool newest)
 {
@@ -41,7 +41,7 @@ static struct span *cache_fit(const struct cache *c, size_t len, bool newest)
 		if (s->len < len || (best && s->len >= best->len))
 			continue;
 		best = s;
-		if (newest || s->len - len <= len / 16)
+		if (newest)
 			break;
 	}
 	return best;

@@ -278,6 +278,8 @@ static void make_way(size_t len)
 {
 	bool grow;
 
+	if (len < GROWTH)
+		return;
 	lock_take(&os.lock);
 	grow = held_bytes() + len > os.peak &&
 	       os.maps.bytes + os.units.bytes >= 4 * UNIT;
@@ -333,18 +335,16 @@ static struct slab *units_take(unsigned n, bool dirty)
 	struct slab *s = NULL;
 	unsigned first;
 	struct chunk *c;
-	bool reused = false;
 
 	lock_take(&os.lock);
 	c = units_search(n, dirty, &first);
 	if (c) {
 		s = &c->unit[first - 1];
-		reused = !units_claim(c, first, n);
+		s->fresh = units_claim(c, first, n);
 		s->units = (uint8_t)n;
-		s->fresh = !reused;
 	}
 	lock_drop(&os.lock);
-	if (s && reused)
+	if (s && !s->fresh)
 		EVENT("reuse", unit_start(s), n * UNIT);
 	return s;
 }

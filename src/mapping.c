@@ -130,14 +130,14 @@ static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
 	return m;
 }
 
-/* Take the largest cached piece, of `len` bytes at most. */
-static struct mapping *piece_take(size_t len)
+/* Take the largest cached piece, of `len` bytes and `pieces` at most. */
+static struct mapping *piece_take(size_t len, uint32_t pieces)
 {
 	struct mapping *m;
 
 	lock_take(&os.lock);
 	m = (struct mapping *)cache_largest(&os.maps);
-	if (m && (m->span.len < 2 * UNIT || m->pieces > PIECES_MAX / 2))
+	if (m && (m->span.len < 2 * UNIT || m->pieces > pieces))
 		m = NULL;
 	if (m && m->span.len >= len + SPLIT_MIN)
 		mapping_split(m, len);
@@ -160,8 +160,8 @@ static struct mapping *mapping_assemble(size_t len)
 
 	if (load_relaxed(&os.maps.bytes) < len / 4 || !(base = os_map(len)))
 		return NULL;
-	while (at < want && pieces < PIECES_MAX &&
-	       (m = piece_take(want - at))) {
+	while (at < want &&
+	       (m = piece_take(want - at, PIECES_MAX - pieces)) != NULL) {
 		part = *m;
 		use = part.span.len - (part.guard ? page_size : 0);
 		if (use > want - at)
