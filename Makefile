@@ -47,7 +47,7 @@ build/plain.so: $(SRC)
 	@mkdir -p build
 	cc allocator.c -shared -fPIC -DLOGGER=0 -DTRACE_ON=0 -o $@
 
-run: allocator.so build/launch
+run: compiler allocator.so build/launch
 	@CMD='$(subst ','\'',$(CMD))' tools/runcost
 
 # Static where libc.a is at hand: a small launcher keeps its own size out of
@@ -56,6 +56,9 @@ build/launch: tools/launch.c
 	@mkdir -p build
 	$(CC) -O1 $(WARN) -static $< -o $@ 2>/dev/null || \
 		$(CC) -O1 $(WARN) $< -o $@
+
+compiler:
+	@command -v $(CC) >/dev/null || test/setup
 
 check: setup
 	@$(MAKE) --no-print-directory all plain
@@ -80,4 +83,4 @@ clean:
 	rm -rf build allocator.so
 
 FORCE:
-.PHONY: all plain run check setup lint soak bench clean FORCE
+.PHONY: all plain run compiler check setup lint soak bench clean FORCE

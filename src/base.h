@@ -12,6 +12,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,10 +88,6 @@
 #define SLAB_MAX (64 * KIB)
 #define RUN_MAX (128 * KIB)
 #define LINEAR_CLASSES (LINEAR_MAX / GRAIN)
-/* Slabs of a heap that carved so much are populated ahead, 2^n pages at once. */
-#define POPULATE_MIN (4 * MIB)
-#define POPULATE_LOG2_MAX 4
-
 #define CLASSES (LINEAR_CLASSES + ((16 - LINEAR_SHIFT) << STEP_SHIFT) + 1)
 
 /* What lies in front of the user's memory in a mapping of its own. */

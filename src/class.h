@@ -66,3 +66,7 @@ INLINE unsigned class_of(size_t n)
 		return class_of_medium(n);
 	return n ? (unsigned)((n + GRAIN - 1) / GRAIN) : 1;
 }
+
+/* Slabs of a heap that carved so much are populated ahead, 2^n pages a time. */
+#define POPULATE_MIN (4 * MIB)
+#define POPULATE_LOG2_MAX 4

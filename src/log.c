@@ -7,8 +7,6 @@
  * descriptor is taken early. A program may close our descriptor too and get
  * the number for a file of its own: we write only while it is what we opened.
  */
-#include <stdarg.h>
-
 #define LINE_MAX_LEN 240
 #define PATH_MAX_LEN (LINE_MAX_LEN - 24) /* a line, with the process id */
 #define LOG_FD_MIN 100 /* out of the way of programs that count theirs */
