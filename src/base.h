@@ -82,13 +82,20 @@
 
 /* Sizes: slabs to SLAB_MAX, runs of whole units to RUN_MAX, else mappings. */
 #define GRAIN 16
-#define LINEAR_MAX 1024 /* one class each GRAIN bytes up to here */
-#define LINEAR_SHIFT 10
-#define STEP_SHIFT 3 /* then 8 classes a doubling: 12.5 % waste at most */
 #define SLAB_MAX (64 * KIB)
 #define RUN_MAX (128 * KIB)
+
+/*
+ * Size classes: each 16 bytes to 1 KiB, 8 a doubling to 16 KiB, then 2: what is
+ * not touched of a block of pages costs nothing, but each class in use does.
+ */
+#define LINEAR_SHIFT 10
+#define FINE_SHIFT 14
+#define LINEAR_MAX (1 << LINEAR_SHIFT)
+#define FINE_MAX (1 << FINE_SHIFT)
 #define LINEAR_CLASSES (LINEAR_MAX / GRAIN)
-#define CLASSES (LINEAR_CLASSES + ((16 - LINEAR_SHIFT) << STEP_SHIFT) + 1)
+#define FINE_CLASSES (LINEAR_CLASSES + (FINE_SHIFT - LINEAR_SHIFT) * 8)
+#define CLASSES (FINE_CLASSES + (16 - FINE_SHIFT) * 2 + 1)
 
 /* What lies in front of the user's memory in a mapping of its own. */
 #define HEADER 64

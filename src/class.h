@@ -35,16 +35,17 @@ struct class
 #define LINEAR(s) \
 	ROW((s) + 16), ROW((s) + 32), ROW((s) + 48), ROW((s) + 64), \
 		ROW((s) + 80), ROW((s) + 96), ROW((s) + 112), ROW((s) + 128)
-#define DOUBLING(s) \
+#define FINE(s) \
 	ROW((s) / 8 * 9), ROW((s) / 8 * 10), ROW((s) / 8 * 11), \
 		ROW((s) / 8 * 12), ROW((s) / 8 * 13), ROW((s) / 8 * 14), \
 		ROW((s) / 8 * 15), ROW((s)*2)
+#define COARSE(s) ROW((s) / 2 * 3), ROW((s)*2)
 
 static const struct class classes[] = {
-	{ 0, 0, 0, 0, 0 }, LINEAR(0),       LINEAR(128),     LINEAR(256),
-	LINEAR(384),       LINEAR(512),     LINEAR(640),     LINEAR(768),
-	LINEAR(896),       DOUBLING(1024),  DOUBLING(2048),  DOUBLING(4096),
-	DOUBLING(8192),    DOUBLING(16384), DOUBLING(32768),
+	{ 0, 0, 0, 0, 0 }, LINEAR(0),     LINEAR(128),   LINEAR(256),
+	LINEAR(384),       LINEAR(512),   LINEAR(640),   LINEAR(768),
+	LINEAR(896),       FINE(1024),    FINE(2048),    FINE(4096),
+	FINE(8192),        COARSE(16384), COARSE(32768),
 };
 _Static_assert(sizeof(classes) == CLASSES * sizeof(*classes),
 	       "the table has a row for each class");
@@ -53,10 +54,12 @@ _Static_assert(sizeof(classes) == CLASSES * sizeof(*classes),
 INLINE unsigned class_of_medium(size_t n)
 {
 	unsigned log2 = 63 - (unsigned)__builtin_clzl(n - 1);
-	unsigned step = (unsigned)((n - 1) >> (log2 - STEP_SHIFT)) & 7;
 
-	return LINEAR_CLASSES + ((log2 - LINEAR_SHIFT) << STEP_SHIFT) + step +
-	       1;
+	if (n <= FINE_MAX)
+		return LINEAR_CLASSES + 1 + (log2 - LINEAR_SHIFT) * 8 +
+		       ((unsigned)((n - 1) >> (log2 - 3)) & 7);
+	return FINE_CLASSES + 1 + (log2 - FINE_SHIFT) * 2 +
+	       ((unsigned)((n - 1) >> (log2 - 1)) & 1);
 }
 
 /* The class of a size up to SLAB_MAX; a block of 0 bytes takes the first. */
