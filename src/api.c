@@ -9,16 +9,12 @@ PUBLIC void *malloc(size_t n)
 {
 	void *p = heap_pop(tls.me, n);
 
-	return LIKELY(p != NULL) ? p : malloc_slow(n, CALLER);
+	return LIKELY(p != NULL) ? p : alloc_slow(n, GRAIN, CALLER);
 }
 
 PUBLIC void free(void *p)
 {
-	enum push pushed = heap_push(tls.me, p);
-
-	if (UNLIKELY(pushed == PUSH_FULL))
-		heap_free_full(tls.me, p);
-	else if (UNLIKELY(pushed == PUSH_SLOW))
+	if (UNLIKELY(!heap_push(tls.me, p)))
 		free_slow(p, CALLER);
 }
 
@@ -74,7 +70,7 @@ static void *bad_alignment(void)
 
 PUBLIC void *aligned_alloc(size_t align, size_t n)
 {
-	return power_of_two(align) ? aligned_slow(align, n, CALLER) :
+	return power_of_two(align) ? alloc_slow(n, align, CALLER) :
 				     bad_alignment();
 }
 
@@ -85,7 +81,7 @@ PUBLIC void *memalign(size_t align, size_t n)
 
 	while (power && power < align)
 		power *= 2;
-	return power ? aligned_slow(power, n, CALLER) : bad_alignment();
+	return power ? alloc_slow(n, power, CALLER) : bad_alignment();
 }
 
 PUBLIC int posix_memalign(void **out, size_t align, size_t n)
@@ -95,7 +91,7 @@ PUBLIC int posix_memalign(void **out, size_t align, size_t n)
 
 	if (!power_of_two(align) || align < sizeof(void *))
 		return EINVAL;
-	p = aligned_slow(align, n, CALLER);
+	p = alloc_slow(n, align, CALLER);
 	errno = err;
 	if (p)
 		*out = p;
@@ -105,14 +101,14 @@ PUBLIC int posix_memalign(void **out, size_t align, size_t n)
 PUBLIC void *valloc(size_t n)
 {
 	os_init();
-	return aligned_slow(page_size, n, CALLER);
+	return alloc_slow(n, page_size, CALLER);
 }
 
 PUBLIC void *pvalloc(size_t n)
 {
 	os_init();
 	n = n > PTRDIFF_MAX ? SIZE_MAX : round_up(n ? n : 1, page_size);
-	return aligned_slow(page_size, n, CALLER);
+	return alloc_slow(n, page_size, CALLER);
 }
 
 PUBLIC size_t malloc_usable_size(void *p)
@@ -134,7 +130,7 @@ SLOW void *new_slow(size_t n, size_t align, const void *caller)
 {
 	void *p;
 
-	while (!(p = aligned_slow(align, n, caller))) {
+	while (!(p = alloc_slow(n, align, caller))) {
 		new_handler *run = get_new_handler ? get_new_handler() : NULL;
 
 		if (run)
@@ -170,7 +166,7 @@ void *new_catching(size_t n, size_t align, const void *nothrow) __asm__(
 static void *new_nothrow(size_t n, size_t align, const void *nothrow,
 			 const void *caller)
 {
-	void *p = aligned_slow(align, n, caller);
+	void *p = alloc_slow(n, align, caller);
 
 	return p || !new_catching ? p : new_catching(n, align, nothrow);
 }

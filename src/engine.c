@@ -2,32 +2,13 @@
  * engine.c - what the entry points do when the fast path can't.
  *
  * Here the ways part: the default engine, or ALLOC_DIRECT with a mapping for
- * each block; and here every call is traced. errno is set to ENOMEM on
- * failure and is otherwise left alone.
+ * each block; and every call is traced. errno is ENOMEM on failure, or kept.
  */
 static void engine_init(void)
 {
 	os_init();
 	opt_init();
 	trace_init();
-}
-
-/* A block of the class whose blocks are all aligned to `align`. */
-static void *heap_alloc_aligned(struct heap *h, size_t n, size_t align,
-				bool *zero)
-{
-	unsigned c = class_of(n);
-	void *p;
-
-	*zero = false;
-	if (align > UNIT || n > RUN_MAX)
-		return large_alloc(n, align, zero);
-	if (n > SLAB_MAX)
-		return run_alloc(h, n, zero);
-	while (classes[c].size % align)
-		c++;
-	p = heap_pop(h, classes[c].size);
-	return p ? p : heap_refill(h, c, zero);
 }
 
 /* `align` is a power of two. `zero`: all but two words is zeroed already. */
@@ -41,37 +22,26 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		engine_init();
 		h = OPT(direct) ? NULL : heap_enter();
 	}
-	if (n > PTRDIFF_MAX || align > PTRDIFF_MAX)
-		p = NULL;
-	else if (h && align <= GRAIN)
-		p = heap_alloc(h, n, zero);
-	else if (h)
-		p = heap_alloc_aligned(h, n, align, zero);
-	else if (OPT(direct))
-		p = direct_alloc(n, align, zero);
+	if (n <= PTRDIFF_MAX && align <= PTRDIFF_MAX) {
+		if (h)
+			p = heap_alloc(h, n, align, zero);
+		else if (OPT(direct))
+			p = direct_alloc(n, align, zero);
+	}
 	heap_leave(h);
 	if (UNLIKELY(!p))
 		errno = ENOMEM;
 	return p;
 }
 
-/* The heap to free with: a thread's first call may be a free. */
-static struct heap *free_heap(void)
-{
-	if (LIKELY(tls.me != STUB))
-		return tls.me;
-	if (tls.mine == DEAD)
-		return NULL;
-	engine_init();
-	return heap_enter();
-}
-
 static void engine_free(void *p)
 {
 	uint32_t tag = pagemap_get(p);
 
+	if (tls.me == STUB) /* a thread's first call may be a free */
+		engine_init();
 	if (tag_is_slab(tag))
-		heap_free(free_heap(), p, tag);
+		heap_free(tls.mine == DEAD ? NULL : heap_enter(), p, tag);
 	else if (!(tag == TAG_RUN ? run_free(p) : mapping_free(p)))
 		misused(p, USE_FREE);
 }
@@ -79,40 +49,30 @@ static void engine_free(void *p)
 /* A run or mapping holds `n` bytes from now on; what it need not is freed. */
 static void engine_fit(void *p, size_t n)
 {
-	uint32_t tag = pagemap_get(p);
-	struct slab *s;
-
-	if (tag != TAG_RUN) {
+	if (pagemap_get(p) != TAG_RUN) {
 		mapping_shrink(mapping_header(p), n);
 		mapping_grown(mapping_header(p), n);
-		return;
-	}
-	s = unit_of(p);
-	if (n <= UNIT && s->units > 1) {
-		unsigned rest = s->units - 1;
+	} else if (n <= UNIT && unit_of(p)->units > 1) {
+		unsigned rest = unit_of(p)->units - 1u;
 
-		s->units = 1;
-		units_free(s + 1, rest);
+		unit_of(p)->units = 1;
+		units_free(unit_of(p) + 1, rest);
 	}
 }
 
 /* A larger place for `size` bytes at `p`, contents and all, or NULL. */
 static void *engine_grow(void *p, size_t n, size_t size)
 {
+	struct mapping *m = n <= PTRDIFF_MAX / 2 ? mapping_at(p) : NULL;
+	void *q = m ? mapping_grow(m, n) : NULL;
 	bool zero;
-	void *q = NULL;
 
-	if (n <= PTRDIFF_MAX / 2 && mapping_at(p))
-		q = mapping_grow(mapping_header(p), n);
 	if (q) {
 		mapping_grown(mapping_header(q), n);
-		return q;
+	} else if ((q = engine_alloc(n, GRAIN, &zero)) != NULL) {
+		memcpy(q, p, size);
+		engine_free(p);
 	}
-	q = engine_alloc(n, GRAIN, &zero);
-	if (!q)
-		return NULL;
-	memcpy(q, p, size);
-	engine_free(p);
 	return q;
 }
 
@@ -136,15 +96,6 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 
 /* -- the slow halves of the entry points */
 
-NOINLINE void *malloc_slow(size_t n, const void *caller)
-{
-	bool zero;
-	void *p = engine_alloc(n, GRAIN, &zero);
-
-	trace_alloc(p, n, caller);
-	return p;
-}
-
 NOINLINE void free_slow(void *p, const void *caller)
 {
 	if (!p)
@@ -166,7 +117,7 @@ NOINLINE void *calloc_slow(size_t n, const void *caller)
 	return p;
 }
 
-NOINLINE void *aligned_slow(size_t align, size_t n, const void *caller)
+NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 {
 	bool zero;
 	void *p = engine_alloc(n, align, &zero);
@@ -190,9 +141,8 @@ NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 /* -- the process's life */
 
 /*
- * A free that was a second one may lie unseen in a magazine or a batch. At
- * the end look whether each list is as long as it should be; if one is
- * longer, find what is on it twice. Only the calling thread's.
+ * A second free may lie unseen in a magazine or a batch. Is each list of this
+ * thread as long as it should be? If one is longer, find what is on it twice.
  */
 static void check_lists(struct heap *h)
 {
@@ -212,15 +162,14 @@ static void check_lists(struct heap *h)
 	}
 	for (unsigned i = 0; i < BATCHES; i++) {
 		const struct batch *e = &h->batch[i];
-		struct block *b = e->head;
+		unsigned left = e->slab ? e->count : 0;
+		struct block *b = e->slab ? e->head : NULL;
 
-		if (!e->slab)
-			continue;
-		for (unsigned left = e->count; left > 0; left--, b = b->next)
-			if (!block_is_free(b)) /* its owner has it too */
-				die("double free", b, slab_size(e->slab));
-		if (b) /* likewise, and linked it elsewhere */
-			die("double free", e->tail, slab_size(e->slab));
+		for (; b && left > 0 && block_is_free(b); left--)
+			b = b->next;
+		if (b || left > 0) /* its owner has it too */
+			die("double free", b && left > 0 ? b : e->tail,
+			    slab_size(e->slab));
 	}
 }
 
@@ -236,6 +185,6 @@ __attribute__((destructor)) static void process_end(void)
 	if (tls.me != STUB)
 		check_lists(tls.me);
 	trace_end();
-	if (exit_key.made)
-		pthread_key_delete(exit_key.key);
+	if (exit_key_made)
+		pthread_key_delete(exit_key);
 }

@@ -4,8 +4,7 @@
  * malloc pops a magazine, free pushes on it. An empty one is refilled with
  * the whole list of one slab, so that reused blocks stay hot; a full one is
  * not flushed: the block goes to its slab. All here is the owning thread's
- * alone, but for parked heaps, which belong to whoever took them off the
- * list of parked ones.
+ * alone; a parked heap is owned by whoever took it off the list.
  */
 #define MAG_MIN 2
 #define MAG_START 64
@@ -46,31 +45,41 @@ INLINE void *heap_pop(struct heap *h, size_t n)
 	return b;
 }
 
-enum push { PUSHED, PUSH_SLOW, PUSH_FULL };
+/* heap_push counted the block in: count it out, the slab takes it. */
+NOINLINE void heap_free_full(struct heap *h, void *p)
+{
+	struct slab *s = slab_of(p);
 
-/* The fast path of free, or the word for what has to do it instead. */
-INLINE enum push heap_push(struct heap *h, void *p)
+	h->mag[s->cls].room++;
+	if (!slab_has(s, p) || block_is_free(p))
+		misused(p, USE_FREE);
+	slab_put(s, p);
+}
+
+/* The fast path of free; false: the slow one has to do it. */
+INLINE bool heap_push(struct heap *h, void *p)
 {
 	const uint32_t *slot = pagemap_slot(p);
-	struct block *b = p;
 	struct mag *m;
 	uint32_t k;
 
 	if (UNLIKELY(!slot))
-		return PUSH_SLOW;
+		return false;
 	k = load_relaxed(slot) ^ h->tag;
 	if (UNLIKELY(k > TAG_CLASS_MAX))
-		return PUSH_SLOW; /* foreign, remote, run, mapping */
+		return false; /* foreign, remote, run, mapping */
 	m = mag_at(h, k);
 	if (UNLIKELY((uint16_t)(uintptr_t)p * m->recip >= m->limit))
-		return PUSH_SLOW; /* no block starts here, or a large class */
-	if (UNLIKELY(m->head == b))
-		return PUSH_SLOW; /* freed twice in a row */
-	if (UNLIKELY(--m->room < 0))
-		return PUSH_FULL;
-	block_link(b, m->head);
-	m->head = b;
-	return PUSHED;
+		return false; /* no block starts here, or a large class */
+	if (UNLIKELY(m->head == p))
+		return false; /* freed twice in a row */
+	if (UNLIKELY(--m->room < 0)) {
+		heap_free_full(h, p);
+		return true;
+	}
+	block_link(p, m->head);
+	m->head = p;
+	return true;
 }
 
 /* -- trimming: what the magazines hold goes to the slabs */
@@ -90,116 +99,92 @@ static void mag_flush(struct mag *m)
 static void heap_flush(struct heap *h, bool all)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
-		if (h->mag[c].head && (all || !h->used[c]))
+		if (all || !h->used[c])
 			mag_flush(&h->mag[c]);
 		h->used[c] = false;
 	}
 	h->last_trim = h->ticks;
 }
 
-/* Let an exhausted or wholly free active slab go. */
-static void heap_drop_active(struct heap *h)
-{
-	for (unsigned c = 1; c < CLASSES; c++) {
-		struct slab *s = h->mag[c].active;
-
-		if (!s || s->nfree + remote_count(load_acquire(&s->remote)) !=
-				  s->carved)
-			continue;
-		h->mag[c].active = NULL;
-		slab_release(s, false);
-	}
-}
-
-/* Give back all that is free in a heap that nobody else uses. */
+/* Give back all that is free, be it in an active slab. */
 static void heap_empty(struct heap *h)
 {
 	remote_drain(h);
 	heap_flush(h, true);
-	heap_drop_active(h);
+	for (struct mag *m = &h->mag[1]; m < &h->mag[CLASSES]; m++) {
+		struct slab *s = m->active;
+
+		if (!s || s->nfree + remote_count(load_acquire(&s->remote)) !=
+				  s->carved)
+			continue;
+		m->active = NULL;
+		slab_release(s, false);
+	}
 }
 
 /* Do that for each parked heap that has something. */
 static void parked_empty(void)
 {
-	struct heap *list, *h, *last = NULL;
+	struct heap *list, *h, **end = &list;
 
 	lock_take(&heaps.lock);
 	list = heaps.parked;
 	heaps.parked = NULL;
 	lock_drop(&heaps.lock);
-	for (h = list; h; h = h->parked) {
+	for (; (h = *end) != NULL; end = &h->parked) {
 		if (!h->flushed || load_relaxed(&h->inbox))
 			heap_empty(h);
 		h->flushed = true;
-		last = h;
 	}
-	if (!last)
-		return;
 	lock_take(&heaps.lock);
-	last->parked = heaps.parked;
+	*end = heaps.parked;
 	heaps.parked = list;
 	lock_drop(&heaps.lock);
 }
 
-/* -- units */
-
-/*
- * `n` neighbouring units. Before anything fresh is touched, everything else
- * is tried: units of the cache, then what unused magazines hold back. A chunk
- * is mapped only when parked heaps have nothing either.
- */
+/* `n` neighbouring units: used ones before fresh ones, a new chunk last. */
 static struct slab *heap_units(struct heap *h, unsigned n)
 {
 	struct slab *s = units_take(n, true);
 
-	if (s)
-		return s;
-	if (h->ticks - h->last_trim >= TRIM_TICKS) {
+	if (!s && h->ticks - h->last_trim >= TRIM_TICKS) {
 		heap_flush(h, false);
-		if ((s = units_take(n, true)) != NULL)
-			return s;
+		s = units_take(n, true);
 	}
-	if (load_relaxed(&os.maps.bytes) >= GROWTH)
+	if (!s && load_relaxed(&os.maps.bytes) >= GROWTH)
 		make_way(GROWTH);
-	if ((s = units_take(n, false)) != NULL)
-		return s;
-	if (os.chunks) {
+	if (!s)
+		s = units_take(n, false);
+	if (!s && os.chunks) {
 		heap_flush(h, false);
 		parked_empty();
-		if ((s = units_take(n, false)) != NULL)
-			return s;
+		s = units_take(n, false);
 	}
-	return chunk_map() ? units_take(n, false) : NULL;
+	if (!s && chunk_map())
+		s = units_take(n, false);
+	return s;
 }
 
-/* -- runs: one block of whole units */
-
+/* A run: one block of whole units. */
 static void *run_alloc(struct heap *h, size_t n, bool *zero)
 {
-	unsigned units = (unsigned)(round_up(n, UNIT) / UNIT);
-	struct slab *s = heap_units(h, units);
+	struct slab *s = heap_units(h, (unsigned)(round_up(n, UNIT) / UNIT));
 
 	if (!s)
 		return NULL;
 	s->state = SLAB_RUN;
 	*zero = s->fresh;
-	pagemap_set(unit_start(s), units, TAG_TAIL);
+	pagemap_set(unit_start(s), s->units, TAG_TAIL);
 	pagemap_set(unit_start(s), 1, TAG_RUN);
 	return unit_start(s);
 }
 
-/* False: `p` is no run, or freed already. */
+/* In a run; false: `p` is not its start, or was freed meanwhile. */
 static bool run_free(void *p)
 {
-	struct slab *s;
-
-	if ((uintptr_t)p & (UNIT - 1) || pagemap_get(p) != TAG_RUN)
+	if ((uintptr_t)p & (UNIT - 1) || !pagemap_swap(p, TAG_RUN, TAG_FREE))
 		return false;
-	s = unit_of(p);
-	if (!pagemap_swap(p, TAG_RUN, TAG_FREE))
-		return false;
-	units_free(s, s->units);
+	units_free(unit_of(p), unit_of(p)->units);
 	return true;
 }
 
@@ -214,37 +199,34 @@ static void mag_grow(struct mag *m, size_t size)
 
 static void mag_init(struct mag *m, const struct class *c)
 {
-	size_t max = MAG_BYTES / c->size;
+	uint32_t max = MAG_BYTES / c->size;
 
-	m->max = (uint32_t)(max < MAG_MIN   ? MAG_MIN :
-			    max > MAG_START ? MAG_START :
-					      max);
+	m->max = max > MAG_START ? MAG_START : max < MAG_MIN ? MAG_MIN : max;
 	m->recip = c->recip;
 	m->limit = c->limit;
 }
 
-/* Freed blocks of the class, from wherever they are at hand. */
+/* Freed blocks, from wherever they are at hand. */
 static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 {
 	struct mag *m = &h->mag[c];
-	struct slab *s = m->active;
-	struct block *list = NULL;
+	struct slab *s = m->active, *part;
+	struct block *list;
 
 	if (s && s->list) {
 		mag_grow(m, classes[c].size);
 		return slab_take_list(s, n);
 	}
 	remote_drain(h);
-	s = h->partial[c];
-	if (s) {
+	part = h->partial[c];
+	if (part) {
 		mag_grow(m, classes[c].size);
-		partial_remove(s);
-		slab_sleep(s);
-		list = slab_take_list(s, n);
-		remote_adopt(s);
+		partial_remove(part);
+		slab_sleep(part);
+		list = slab_take_list(part, n);
+		remote_adopt(part);
 		return list;
 	}
-	s = m->active;
 	if (!s)
 		return NULL;
 	list = remote_take(s, 0, n);
@@ -252,36 +234,24 @@ static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 		return list;
 	m->active = NULL;
 	slab_sleep(s);
-	return remote_park(s, n);
+	return remote_take(s, PARKED, n);
 }
 
-/* Blocks that never were used. `fresh`: they are zeroed but for the link. */
-static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n,
-				  bool *fresh)
+/* Blocks that never were used, of a new slab if need be. */
+static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
-	struct mag *m = &h->mag[c];
-	struct slab *s = m->active;
+	struct slab **active = &h->mag[c].active;
 
-	if (!s) {
-		s = heap_units(h, classes[c].units);
-		if (!s)
-			return NULL;
-		slab_open(s, h, c);
-		m->active = s;
-	}
-	*fresh = s->fresh;
-	return slab_carve(s, n);
+	if (!*active && (*active = heap_units(h, classes[c].units)) != NULL)
+		slab_open(*active, h, c);
+	return *active ? slab_carve(*active, n) : NULL;
 }
 
-/*
- * The slow half of malloc for classes: fill the magazine, pop one. `zero`:
- * all but the first two words is zeroed.
- */
+/* Fill a magazine, pop one. `zero`: all but its first two words is zeroed. */
 static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 {
 	struct mag *m = &h->mag[c];
-	struct block *list, *next;
-	bool fresh = false;
+	struct block *list;
 	unsigned n;
 
 	if (m->head) /* heap_pop would not have it */
@@ -292,72 +262,58 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	if (++h->ticks % FLUSH_TICKS == 0)
 		remote_flush(h);
 	list = refill_freed(h, c, &n);
-	if (!list)
-		list = refill_carve(h, c, &n, &fresh);
-	if (!list)
-		return NULL;
-	*zero = fresh && n == 1;
+	if (!list) {
+		list = refill_carve(h, c, &n);
+		if (!list)
+			return NULL;
+		*zero = n == 1 && m->active->fresh;
+	}
 	if (!block_is_free(list))
 		free_list_corrupt(list);
-	next = list->next;
+	m->head = list->next;
 	list->mark = 0;
-	m->head = next;
 	m->room = (int32_t)m->max - (int32_t)n + 1;
 	return list;
 }
 
-/* -- all sizes */
-
-static void *heap_alloc(struct heap *h, size_t n, bool *zero)
+/* `align` is a power of two; some class has it in all its blocks. */
+static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 {
+	unsigned c;
 	void *p;
 
 	*zero = false;
-	if (n > RUN_MAX)
-		return large_alloc(n, page_size, zero);
+	if (align > UNIT || n > RUN_MAX)
+		return large_alloc(n, align, zero);
 	if (n > SLAB_MAX)
 		return run_alloc(h, n, zero);
-	p = heap_pop(h, n ? n : 1);
-	return p ? p : heap_refill(h, class_of(n), zero);
+	c = class_of(n);
+	while (classes[c].size & (align - 1))
+		c++;
+	p = heap_pop(h, classes[c].size);
+	return p ? p : heap_refill(h, c, zero);
 }
 
-/* heap_push counted the block in: count it out, the slab takes it. */
-NOINLINE void heap_free_full(struct heap *h, void *p)
-{
-	struct slab *s = slab_of(p);
-
-	h->mag[s->cls].room++;
-	if (!slab_has(s, p) || block_is_free(p))
-		misused(p, USE_FREE);
-	slab_put(s, p);
-}
-
-/*
- * Free a block of a slab: checked, and to wherever it belongs. A slab of one
- * unit is found and checked without reading its descriptor, which its owner
- * keeps writing to.
- */
+/* Slabs of one unit are checked without the line that the owner writes to. */
 static void heap_free(struct heap *h, void *p, uint32_t tag)
 {
 	unsigned c = (tag & TAG_CLASS_MAX) / GRAIN;
 	const struct class *k = &classes[c];
 	struct slab *s = k->limit ? unit_of(p) : slab_of(p);
-	struct block *b = p;
 
-	if (k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
-		       !slab_has(s, p))
-		misused(p, USE_FREE);
-	if (block_is_free(b))
+	if ((k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
+			!slab_has(s, p)) ||
+	    block_is_free(p))
 		misused(p, USE_FREE);
 	if (!h) {
-		remote_free_alone(s, b);
+		remote_free_alone(s, p);
 	} else if ((tag ^ h->tag) > TAG_CLASS_MAX) {
-		remote_free(h, s, c, b);
+		remote_free(h, s, c, p);
 	} else if (h->mag[c].room > 0) {
 		h->mag[c].room--;
-		block_link(b, h->mag[c].head);
-		h->mag[c].head = b;
+		block_link(p, h->mag[c].head);
+		h->mag[c].head = p;
 	} else {
-		slab_put(s, b);
+		slab_put(s, p);
 	}
 }

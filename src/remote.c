@@ -4,8 +4,7 @@
  * The freeing thread gathers blocks by slab and publishes a batch with one
  * compare-and-swap of the slab's remote word. An active slab is looked at by
  * its owner anyway. Any other is PARKED: the first batch clears that and puts
- * a note, the slab itself, on the owner's inbox; draining arms it again. No
- * list is ever walked.
+ * a note, the slab itself, on the owner's inbox; draining arms it again.
  *
  * Race to know: between clearing PARKED and the note's arrival the owner may
  * find the slab empty. It must not free it then: slab.c makes it a ZOMBIE.
@@ -23,67 +22,39 @@ static struct {
 } heaps;
 
 /*
- * fork copies memory page by page while other threads run: a batch whose word
- * is copied later than its links would be broken in the child. So fork waits
- * until nobody publishes, and publishing waits while somebody forks.
+ * A slab with all blocks in its word may be gone any time: only PURGING and a
+ * note that is owed keep it. An owner that sleeps would keep the memory:
+ * beyond some megabytes slabs are emptied for it.
  */
-static void publish_begin(struct heap *h)
-{
-	for (;;) {
-		__atomic_exchange_n(&h->busy, 1, __ATOMIC_SEQ_CST);
-		if (LIKELY(!__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) ||
-		    lock_mine(&heaps.lock))
-			return;
-		store_release(&h->busy, 0);
-		lock_take(&heaps.lock);
-		lock_drop(&heaps.lock);
-	}
-}
-
-static void publish_end(struct heap *h)
-{
-	store_release(&h->busy, 0);
-}
-
-/*
- * All blocks of the slab are in its remote word. Its owner gives the slab back
- * when it reads its inbox. One that sleeps would keep the memory: beyond some
- * megabytes we empty slabs for it.
- */
-static void remote_emptied(struct slab *s, uint64_t word)
-{
-	uint64_t empty = (uint64_t)s->cap << 32;
-	size_t len = s->units * UNIT;
-
-	if (__atomic_add_fetch(&s->heap->emptied, len, __ATOMIC_RELAXED) <=
-		    EMPTIED_MAX ||
-	    !cas(&s->remote, &word, empty | PURGING))
-		return;
-	EVENT("purge", unit_start(s), len);
-	os_purge(unit_start(s), len);
-	store_release(&s->remote, empty);
-}
-
 static void remote_publish(struct batch *e)
 {
-	struct slab *s = e->slab;
+	struct slab *s = e->slab, *first;
 	struct heap *owner = s->heap;
 	uint64_t old = load_relaxed(&s->remote), word;
+	size_t len = s->units * UNIT;
+	bool all;
 
 	do {
 		block_link(e->tail, remote_head(s, old));
 		word = remote_word(s, e->head, e->count + remote_count(old));
+		all = remote_count(word) == s->cap;
+		if (all && load_relaxed(&owner->emptied) + len > EMPTIED_MAX)
+			word = (uint64_t)s->cap << 32 | PURGING;
 	} while (!cas(&s->remote, &old, word));
 	e->slab = NULL;
-	if (old & PARKED) {
-		struct slab *first = load_relaxed(&owner->inbox);
-
-		do {
-			s->note = first;
-		} while (!cas(&owner->inbox, &first, s));
+	if (all)
+		__atomic_fetch_add(&owner->emptied, len, __ATOMIC_RELAXED);
+	if (word & PURGING) {
+		EVENT("purge", unit_start(s), len);
+		os_purge(unit_start(s), len);
+		store_release(&s->remote, word & ~PURGING);
 	}
-	if (UNLIKELY(remote_count(word) == s->cap))
-		remote_emptied(s, word);
+	if (!(old & PARKED))
+		return;
+	first = load_relaxed(&owner->inbox);
+	do {
+		s->note = first;
+	} while (!cas(&owner->inbox, &first, s));
 }
 
 /* A thread without a heap publishes each block at once, under the lock. */
@@ -96,19 +67,31 @@ SLOW void remote_free_alone(struct slab *s, struct block *b)
 	lock_drop(&heaps.lock);
 }
 
+/*
+ * fork copies memory page by page while other threads run: a batch whose word
+ * is copied later than its links would be broken in the child. So fork waits
+ * until nobody publishes, and publishing waits while somebody forks.
+ */
 static void remote_send(struct heap *h, struct batch *e)
 {
-	publish_begin(h);
+	for (;;) {
+		__atomic_exchange_n(&h->busy, 1, __ATOMIC_SEQ_CST);
+		if (LIKELY(!__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) ||
+		    lock_mine(&heaps.lock))
+			break;
+		store_release(&h->busy, 0);
+		lock_take(&heaps.lock);
+		lock_drop(&heaps.lock);
+	}
 	remote_publish(e);
-	publish_end(h);
+	store_release(&h->busy, 0);
 }
 
-/* Publish all that thread heap `h` holds back. */
 static void remote_flush(struct heap *h)
 {
-	for (int i = 0; i < BATCHES; i++)
-		if (h->batch[i].slab)
-			remote_send(h, &h->batch[i]);
+	for (struct batch *e = h->batch; e < h->batch + BATCHES; e++)
+		if (e->slab)
+			remote_send(h, e);
 }
 
 /* Free a checked block of class `c` of a foreign slab. */
@@ -131,77 +114,66 @@ static void remote_free(struct heap *h, struct slab *s, unsigned c,
 		remote_send(h, e);
 }
 
-/* -- the owner's side */
-
-/* Take the batch that waits at a slab, and leave `word` there. */
+/*
+ * Take the batch of a slab that was ACTIVE, and leave `word` there: PARKED if
+ * it is to sleep. One that was purged is released then; before, it stays.
+ */
 static struct block *remote_take(struct slab *s, uint64_t word, unsigned *n)
 {
 	uint64_t old = remote_swap(s, word);
 
-	if (remote_purged(old)) /* no list any more: slab_release wants it */
-		store_release(&s->remote, old);
 	*n = remote_count(old);
-	return remote_head(s, old);
-}
-
-/* The same for a slab that goes to sleep; one that was purged is released. */
-static struct block *remote_park(struct slab *s, unsigned *n)
-{
-	struct block *list = remote_take(s, PARKED, n);
-
-	if (!list && *n)
+	if (!remote_purged(old))
+		return remote_head(s, old);
+	store_release(&s->remote, old);
+	if (word == PARKED)
 		slab_release(s, true);
-	return list;
+	return NULL;
 }
 
-/* The list of a sleeping slab was taken: the waiting batch is the next. */
+/*
+ * A sleeping slab has no list: the waiting batch becomes it. PARKED stays as
+ * it is, since a note may be on its way.
+ */
 static void remote_adopt(struct slab *s)
 {
 	uint64_t word = load_relaxed(&s->remote);
 
-	if (!(uint32_t)word)
-		return;
-	/* A note may be on its way: PARKED must stay as it is. */
-	while (!cas(&s->remote, &word, word & PARKED))
-		;
+	do {
+		if (!remote_head(s, word))
+			return;
+	} while (!cas(&s->remote, &word, word & PARKED));
 	s->list = remote_head(s, word);
 	s->nfree = (uint16_t)remote_count(word);
 	if (s->nfree >= s->trigger)
 		slab_event(s);
 }
 
-/* The note of a slab has arrived: arm it again, or give the slab back. */
+/* A note has arrived: arm the slab again, or give it back. */
 static void drain_slab(struct slab *s)
 {
-	struct block *list;
-	unsigned n;
+	unsigned n = s->nfree;
 
-	if (s->state == SLAB_ZOMBIE) {
+	if (s->state != SLAB_ZOMBIE)
+		n += remote_count(__atomic_fetch_or(&s->remote, PARKED,
+						    __ATOMIC_ACQ_REL));
+	if (s->state == SLAB_ZOMBIE || n >= s->cap)
 		slab_release(s, true);
-	} else if (s->list) {
-		n = s->nfree + remote_count(__atomic_fetch_or(
-				       &s->remote, PARKED, __ATOMIC_ACQ_REL));
-		if (n >= s->cap)
-			slab_release(s, false);
-		else if (s->state == SLAB_FULL && n >= s->trigger)
-			partial_add(s);
-	} else if ((list = remote_park(s, &n)) != NULL) {
-		s->list = list;
-		s->nfree = (uint16_t)n;
-		if (s->nfree >= s->trigger)
-			slab_event(s);
-	}
+	else if (!s->list)
+		remote_adopt(s);
+	else if (s->state == SLAB_FULL && n >= s->trigger)
+		partial_add(s);
 }
 
 /* Read the inbox: slabs that other threads freed blocks of. */
 static void remote_drain(struct heap *h)
 {
-	struct slab *s, *next;
+	struct slab *next;
 
 	if (!load_relaxed(&h->inbox))
 		return;
 	store_relaxed(&h->emptied, 0);
-	for (s = exchange(&h->inbox, NULL); s; s = next) {
+	for (struct slab *s = exchange(&h->inbox, NULL); s; s = next) {
 		next = s->note;
 		drain_slab(s);
 	}

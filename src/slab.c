@@ -30,17 +30,13 @@ INLINE bool block_is_free(const struct block *b)
 /* The slab of an address in one of its units. */
 INLINE struct slab *slab_of(const void *p)
 {
-	struct slab *s = unit_of(p);
-
-	return s - s->back;
+	return unit_of(p) - unit_of(p)->back;
 }
 
 INLINE size_t slab_size(const struct slab *s)
 {
 	return classes[s->cls].size;
 }
-
-/* -- its place in the heap */
 
 static void partial_add(struct slab *s)
 {
@@ -67,17 +63,14 @@ static void slab_sleep(struct slab *s)
 	unsigned wake = s->cap / 8;
 
 	s->state = SLAB_FULL;
-	if (wake > WAKE_MAX)
-		wake = WAKE_MAX;
-	s->trigger = (uint16_t)(wake ? wake : 1);
+	s->trigger = (uint16_t)(wake > WAKE_MAX ? WAKE_MAX : wake ? wake : 1);
 }
 
 /*
- * The remote word: blocks that other threads freed, as a list in the slab. Its
- * head is an offset, so that no address is packed; its count lets the owner
- * adopt it without a walk. PARKED: nobody has told the owner yet; whoever
- * clears it by adding blocks must. PURGING: somebody empties the slab, of
- * which all blocks are in the word; then there is a count and no head.
+ * The remote word: blocks that other threads freed, as the count and the head,
+ * an offset, of a list in the slab. PARKED: nobody has told the owner yet;
+ * whoever clears it by adding blocks must. PURGING: somebody empties the slab,
+ * of which all blocks are in the word; then there is a count and no head.
  */
 #define PARKED ((uint64_t)1 << 63)
 #define PURGING ((uint64_t)1 << 62)
@@ -110,36 +103,31 @@ INLINE uint64_t remote_word(const struct slab *s, const struct block *head,
 /* The owner takes the word; it waits for somebody who is purging. */
 static uint64_t remote_swap(struct slab *s, uint64_t word)
 {
-	uint64_t old = load_relaxed(&s->remote);
+	uint64_t old;
 
-	while (old != word && ((old & PURGING) || !cas(&s->remote, &old, word)))
-		if (old & PURGING) {
+	while ((old = load_acquire(&s->remote)) != word)
+		if (old & PURGING)
 			sched_yield();
-			old = load_acquire(&s->remote);
-		}
+		else if (cas(&s->remote, &old, word))
+			break;
 	return old;
 }
 
-/* -- birth and death */
-
-/* Make `s` an active slab of class `c`; the page map learns it last. */
+/* Make `s` an active slab; the page map learns it last. */
 static void slab_open(struct slab *s, struct heap *h, unsigned c)
 {
-	unsigned units = classes[c].units;
-
-	s->list = NULL;
-	s->heap = h;
-	s->nfree = 0;
-	s->trigger = UINT16_MAX;
-	s->carved = 0;
-	s->cap = classes[c].cap;
-	s->cls = (uint8_t)c;
-	s->state = SLAB_ACTIVE;
-	s->ready = 0;
-	store_relaxed(&s->remote, 0);
-	for (unsigned i = 0; i < units; i++)
+	*s = (struct slab){
+		.heap = h,
+		.trigger = UINT16_MAX,
+		.cap = classes[c].cap,
+		.cls = (uint8_t)c,
+		.state = SLAB_ACTIVE,
+		.units = s->units,
+		.fresh = s->fresh,
+	};
+	for (unsigned i = 1; i < s->units; i++)
 		s[i].back = (uint8_t)i;
-	pagemap_set(unit_start(s), units, h->tag | c << 4);
+	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
 }
 
 /* Prove a list, at the price of its marks: who is met twice has none. */
@@ -153,11 +141,7 @@ static void list_prove(struct block *b)
 	}
 }
 
-/*
- * Every block of the slab is said to be free. Before its memory is used for
- * anything else that is proven, in one pass over the blocks: each has a mark,
- * and each but the heads of the two lists is linked to exactly once.
- */
+/* Prove all blocks free: marked, and linked to once but for both heads. */
 static void slab_verify(struct slab *s, uint64_t word)
 {
 	struct block *other = remote_head(s, word);
@@ -172,36 +156,30 @@ static void slab_verify(struct slab *s, uint64_t word)
 		ok &= block_is_free(b);
 		sum += (uintptr_t)b->next - (uintptr_t)b;
 	}
-	if (UNLIKELY(!ok || sum)) {
-		list_prove(s->list);
-		list_prove(other);
-		die("free list corrupted", unit_start(s), size);
-	}
+	if (LIKELY(ok && !sum))
+		return;
+	list_prove(s->list);
+	list_prove(other);
+	die("free list corrupted", unit_start(s), size);
 }
 
 /*
  * Give back a slab whose blocks are all free. If a note about it is still on
- * its way to the inbox, not `noted` yet, it must stay until that has arrived.
+ * its way, not `noted` yet, it must stay until that has arrived.
  */
 NOINLINE void slab_release(struct slab *s, bool noted)
 {
 	uint64_t word = remote_swap(s, 0);
 
-	if (s->state != SLAB_ZOMBIE) {
-		if (!remote_purged(word))
-			slab_verify(s, word);
-		if (s->state == SLAB_PARTIAL)
-			partial_remove(s);
-		if (!(word & PARKED) && s->state != SLAB_ACTIVE && !noted) {
-			s->state = SLAB_ZOMBIE;
-			s->trigger = UINT16_MAX;
-			return;
-		}
-	}
-	units_free(s, s->units);
+	if (s->state != SLAB_ZOMBIE && !remote_purged(word))
+		slab_verify(s, word);
+	if (s->state == SLAB_PARTIAL)
+		partial_remove(s);
+	if (noted || s->state == SLAB_ACTIVE || word & PARKED)
+		units_free(s, s->units);
+	else
+		s->state = SLAB_ZOMBIE;
 }
-
-/* -- blocks in and out */
 
 /* The list grew to the trigger. */
 NOINLINE void slab_event(struct slab *s)
@@ -214,7 +192,7 @@ NOINLINE void slab_event(struct slab *s)
 		partial_add(s);
 }
 
-/* Take back a block; the caller has checked it. */
+/* Take back a checked block. */
 INLINE void slab_put(struct slab *s, struct block *b)
 {
 	block_link(b, s->list);
@@ -241,17 +219,16 @@ static void slab_populate(struct slab *s, size_t end)
 	size_t done = (s->carved * size + mask) >> page_shift;
 	size_t need = (end + mask) >> page_shift;
 	size_t all = (s->cap * size + mask) >> page_shift;
-	size_t upto = done > s->ready ? done : s->ready;
+	size_t from = done > s->ready ? done : s->ready;
+	size_t upto = from + ((size_t)1 << *log2);
 
-	s->ready = (uint8_t)upto;
-	if (need <= upto)
+	if (need <= from)
 		return;
-	upto += (size_t)1 << *log2;
 	*log2 += *log2 < POPULATE_LOG2_MAX;
 	upto = upto < need ? need : upto > all ? all : upto;
-	if (upto - s->ready > 1)
-		os_populate(unit_start(s) + ((size_t)s->ready << page_shift),
-			    (upto - s->ready) << page_shift);
+	if (upto - from > 1)
+		os_populate(unit_start(s) + (from << page_shift),
+			    (upto - from) << page_shift);
 	s->ready = (uint8_t)upto;
 }
 
@@ -268,10 +245,7 @@ INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
 	}
 }
 
-/*
- * Carve the blocks that start before the end of the page that the first new
- * one ends in, and link them. There is at least one.
- */
+/* Carve and link what starts in the pages of the next block, that included. */
 static struct block *slab_carve(struct slab *s, unsigned *n)
 {
 	size_t size = slab_size(s);

@@ -1,15 +1,12 @@
 /*
  * thread.c - which heap a thread uses: birth, exit, fork.
  *
- * A thread gets a heap at its first allocation: a parked one, else a new one.
- * When it exits the whole heap is parked, in constant time. A thread that
- * allocates after that borrows a heap for the call. Heaps are never unmapped,
- * so a foreign free may always look at its owner.
+ * A thread gets a heap at its first call: a parked one, else a new one. Its
+ * exit parks the whole heap, in constant time; to allocate after that borrows
+ * one for the call. No heap is ever unmapped: foreign frees may look at it.
  */
-static struct {
-	pthread_key_t key;
-	bool made;
-} exit_key; /* under heaps.lock */
+static pthread_key_t exit_key;
+static bool exit_key_made; /* under heaps.lock */
 
 static void heap_park(struct heap *h)
 {
@@ -21,13 +18,13 @@ static void heap_park(struct heap *h)
 	lock_drop(&heaps.lock);
 }
 
-/* The key's destructor. Others may still free and allocate after us. */
+/* The key's destructor. Others may still free and allocate after it. */
 static void thread_exit(void *arg)
 {
 	struct heap *h = arg;
 
 	if (++h->rounds < PTHREAD_DESTRUCTOR_ITERATIONS &&
-	    pthread_setspecific(exit_key.key, h) == 0)
+	    pthread_setspecific(exit_key, h) == 0)
 		return;
 	remote_flush(h);
 	tls.me = STUB;
@@ -37,21 +34,18 @@ static void thread_exit(void *arg)
 
 static struct heap *heap_new(void)
 {
-	struct heap *h;
+	struct heap *h = NULL;
 
-	if (!os.chunks && !chunk_map())
-		return NULL;
-	h = meta_alloc(sizeof(*h));
-	if (!h)
-		return NULL;
+	if (os.chunks || chunk_map())
+		h = meta_alloc(sizeof(*h));
 	lock_take(&heaps.lock);
-	if (heaps.count + 1 >= HEAPS_MAX) {
-		lock_drop(&heaps.lock);
-		return NULL;
+	if (heaps.count + 1 >= HEAPS_MAX)
+		h = NULL;
+	if (h) {
+		h->tag = ++heaps.count << TAG_ID_SHIFT;
+		h->all = heaps.all;
+		heaps.all = h;
 	}
-	h->tag = ++heaps.count << TAG_ID_SHIFT;
-	h->all = heaps.all;
-	heaps.all = h;
 	lock_drop(&heaps.lock);
 	return h;
 }
@@ -66,10 +60,9 @@ static struct heap *heap_obtain(void)
 	if (h)
 		heaps.parked = h->parked;
 	lock_drop(&heaps.lock);
-	if (!h)
-		return heap_new();
-	EVENT("adopt", h, sizeof(*h));
-	return h;
+	if (h)
+		EVENT("adopt", h, sizeof(*h));
+	return h ? h : heap_new();
 }
 
 /* Only a process with a second thread needs to hear of exits. */
@@ -78,23 +71,19 @@ static void watch_exit(struct heap *h)
 	int err = errno;
 
 	lock_take(&heaps.lock);
-	if (!exit_key.made)
-		exit_key.made =
-			pthread_key_create(&exit_key.key, thread_exit) == 0;
+	if (!exit_key_made)
+		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
 	lock_drop(&heaps.lock);
 	h->rounds = 0;
-	if (exit_key.made)
-		pthread_setspecific(exit_key.key, h);
+	if (exit_key_made)
+		pthread_setspecific(exit_key, h);
 	errno = err;
 }
 
-/* -- fork */
+/* The locks were ours before: a signal handler forks. Under the locks. */
+static bool fork_had_heaps, fork_had_os;
 
-static struct {
-	bool heaps, os; /* the locks were ours before: a signal handler forks */
-} fork_held;
-
-/* Wait until no other thread is in the middle of publishing a batch. */
+/* Wait, not for ever, until no other thread is publishing a batch. */
 static void fork_wait(void)
 {
 	struct heap *self = tls.me != STUB ? tls.me : tls.mine;
@@ -109,14 +98,14 @@ static void fork_wait(void)
 
 static void fork_prepare(void)
 {
-	bool had_heaps = lock_mine(&heaps.lock), had_os = lock_mine(&os.lock);
+	bool had_heaps = lock_mine(&heaps.lock);
 
 	if (!had_heaps)
 		lock_take(&heaps.lock);
-	if (!had_os)
+	fork_had_heaps = had_heaps;
+	fork_had_os = lock_mine(&os.lock);
+	if (!fork_had_os)
 		lock_take(&os.lock);
-	fork_held.heaps = had_heaps;
-	fork_held.os = had_os;
 	__atomic_store_n(&forking, true, __ATOMIC_SEQ_CST);
 	fork_wait();
 }
@@ -124,16 +113,16 @@ static void fork_prepare(void)
 static void fork_done(void)
 {
 	__atomic_store_n(&forking, false, __ATOMIC_SEQ_CST);
-	if (!fork_held.os)
+	if (!fork_had_os)
 		lock_drop(&os.lock);
-	if (!fork_held.heaps)
+	if (!fork_had_heaps)
 		lock_drop(&heaps.lock);
 }
 
 /*
- * The child has one thread. Nobody waits for the locks any more. The heaps of
- * threads that are gone stay as they are: their lists were copied while they
- * changed. Blocks in them can be freed; the rest is lost to the child.
+ * The child has one thread; nobody waits for the locks. The heaps of threads
+ * that are gone were copied while they changed: blocks in them can be freed,
+ * the rest is lost to the child.
  */
 static void fork_child(void)
 {
@@ -143,10 +132,7 @@ static void fork_child(void)
 	trace_forked();
 }
 
-/*
- * No later than the first allocation: constructors of other libraries, which
- * may run before ours, may start threads and fork.
- */
+/* Constructors of other libraries may run before ours, and fork. */
 static void watch_fork(void)
 {
 	static bool done;
@@ -156,8 +142,6 @@ static void watch_fork(void)
 		pthread_atfork(fork_prepare, fork_done, fork_child);
 	}
 }
-
-/* -- which heap */
 
 /* The heap of this thread, or one on loan; NULL when memory is out. */
 static struct heap *heap_enter(void)
@@ -171,10 +155,7 @@ static struct heap *heap_enter(void)
 	h = heap_obtain();
 	if (!h || tls.mine == DEAD)
 		return h;
-	if (tracing)
-		tls.mine = h;
-	else
-		tls.me = h;
+	*(tracing ? &tls.mine : &tls.me) = h;
 	if (h->tag >> TAG_ID_SHIFT > 1)
 		watch_exit(h);
 	else
