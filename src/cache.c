@@ -1,10 +1,9 @@
 /*
- * cache.c - freed blocks of OS memory, kept for reuse: linked lists.
+ * cache.c - freed blocks of OS memory, kept for reuse; under os.lock.
  *
- * The newest is reused first, the oldest is given back first. There are two
- * lists, of units and of mappings, since neither can serve for the other, but
- * one bound for both: at most ALLOC_THRESH blocks, and no more bytes than a
- * fraction of what is in use. Callers hold os.lock.
+ * The newest is reused first, the oldest given back first. Units and mappings
+ * have a list each, since neither can serve for the other, but one bound: at
+ * most ALLOC_THRESH blocks, and a fraction of the bytes in use.
  */
 #define CACHE_FLOOR (32 * MIB) /* kept whatever is in use */
 
@@ -29,30 +28,17 @@ static void cache_remove(struct cache *c, struct span *s)
 	c->bytes -= s->len;
 }
 
-/*
- * One that holds `len` bytes, or NULL: the newest, as the original searched,
- * or the smallest.
- */
+/* The newest or smallest that holds `len` bytes; if none does, the largest. */
 static struct span *cache_fit(const struct cache *c, size_t len, bool newest)
-{
-	struct span *best = NULL;
-
-	for (struct span *s = c->newest; s; s = s->older) {
-		if (s->len < len || (best && s->len >= best->len))
-			continue;
-		best = s;
-		if (newest)
-			break;
-	}
-	return best;
-}
-
-static struct span *cache_largest(const struct cache *c)
 {
 	struct span *best = c->newest;
 
-	for (struct span *s = c->newest; s; s = s->older)
-		if (s->len > best->len)
+	for (struct span *s = best; s; s = s->older) {
+		if (newest && s->len >= len)
+			return s;
+		if (best->len < len ? s->len > best->len :
+				      s->len >= len && s->len < best->len)
 			best = s;
+	}
 	return best;
 }

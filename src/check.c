@@ -106,13 +106,3 @@ static size_t block_size(void *p, enum use use)
 	}
 	misused(p, use);
 }
-
-/*
- * A block on a list of free ones has lost its mark. Without any it was handed
- * out, and was on the list a second time; otherwise it was written to.
- */
-SLOW _Noreturn void free_list_corrupt(struct block *b)
-{
-	die(b->mark ? "free list corrupted" : "double free", b,
-	    slab_size(slab_of(b)));
-}

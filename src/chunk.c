@@ -1,19 +1,19 @@
 /*
- * chunk.c - chunks of 4 MiB, cut into 64 units of 64 KiB.
+ * chunk.c - chunks of 4 MiB, cut into 64 units of 64 KiB; and the accounts of
+ * all OS memory, which decide what leaves the cache.
  *
- * A freed unit keeps its contents and goes into the cache; it serves any
- * class, run or thread, the newest first. What falls out of the cache is
- * purged, or, when all of a chunk is free, unmapped. This file also does the
- * accounts of all OS memory and so decides what falls out.
+ * A freed unit keeps its contents and is cached for any class, run or thread.
+ * What leaves the cache is purged; chunks that are all free are unmapped.
  *
  * Invariant, under os.lock: a unit is in use, or free and clean, or free,
- * dirty and in the cache, or on its way to the kernel (in no set at all).
- * No system call is made under the lock.
+ * dirty and cached, or on its way to the kernel (in no set at all). No system
+ * call is made under the lock.
  */
+enum { FULL, AVAIL }; /* chunks without and with free units */
+
 static struct {
 	struct lock lock;
-	struct chunk *avail, *avail_last; /* with free units */
-	struct chunk *all;
+	struct chunk *first[2], *last[2];
 	size_t chunks;
 	size_t free_chunks; /* without any unit in use */
 	size_t used;        /* bytes of units in use */
@@ -21,27 +21,23 @@ static struct {
 	size_t mappings;    /* their number */
 	size_t peak;        /* most bytes ever held, cache included */
 	struct cache units, maps;
-	char *meta, *meta_end; /* room for heaps */
 } os;
 
 #define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
 #define SEARCH_MAX 128           /* chunks looked at for a run */
+#define SPARE_MAX 2              /* chunks kept without a unit in use */
 #define GROWTH (1 * MIB)         /* what counts as growing */
-#define META_SIZE (64 * KIB)
 
 INLINE struct chunk *chunk_of(const void *p)
 {
 	return (struct chunk *)((uintptr_t)p & ~(CHUNK - 1));
 }
 
-INLINE unsigned unit_index(const void *p)
-{
-	return ((uintptr_t)p >> UNIT_SHIFT) & (CHUNK_UNITS - 1);
-}
-
 INLINE struct slab *unit_of(const void *p)
 {
-	return &chunk_of(p)->unit[unit_index(p) - 1];
+	size_t i = ((uintptr_t)p >> UNIT_SHIFT) & (CHUNK_UNITS - 1);
+
+	return &chunk_of(p)->unit[i - 1];
 }
 
 /* The memory that a descriptor describes. */
@@ -52,24 +48,18 @@ INLINE char *unit_start(const struct slab *s)
 	return (char *)c + (size_t)(s - c->unit + 1) * UNIT;
 }
 
-static uint64_t units_mask(unsigned first, unsigned n)
+/* The bits of `n` units, in the words of their chunk. */
+static uint64_t units_mask(const struct slab *s, size_t n)
 {
-	return (((uint64_t)1 << n) - 1) << first;
+	return (((uint64_t)1 << n) - 1) << (s - chunk_of(s)->unit + 1);
 }
 
-/* The first of `n` neighbouring set bits, or 0. */
-static unsigned units_find(uint64_t set, unsigned n)
+/* The first of `n` neighbouring units of a set, or NULL. */
+static struct slab *units_find(struct chunk *c, uint64_t set, unsigned n)
 {
-	unsigned left = n - 1, step = 1;
-
-	while (left && set) {
-		unsigned k = step < left ? step : left;
-
-		set &= set >> k;
-		left -= k;
-		step *= 2;
-	}
-	return set ? (unsigned)__builtin_ctzll(set) : 0;
+	while (--n)
+		set &= set >> 1;
+	return set ? &c->unit[__builtin_ctzll(set) - 1] : NULL;
 }
 
 /* -- lists, under the lock */
@@ -77,50 +67,69 @@ static unsigned units_find(uint64_t set, unsigned n)
 static void units_uncache(struct chunk *c, uint64_t units)
 {
 	for (; units; units &= units - 1)
-		cache_remove(&os.units,
-			     &c->unit[__builtin_ctzll(units) - 1].span);
+		cache_remove(&os.units, &units_find(c, units, 1)->span);
 }
 
-static void avail_add(struct chunk *c, bool last)
+static void chunk_link(struct chunk *c, bool last)
 {
-	c->listed = true;
-	c->next = last ? NULL : os.avail;
-	c->prev = last ? os.avail_last : NULL;
-	*(c->prev ? &c->prev->next : &os.avail) = c;
-	*(c->next ? &c->next->prev : &os.avail_last) = c;
+	int list = c->free ? AVAIL : FULL;
+
+	c->next = last ? NULL : os.first[list];
+	c->prev = last ? os.last[list] : NULL;
+	*(c->prev ? &c->prev->next : &os.first[list]) = c;
+	*(c->next ? &c->next->prev : &os.last[list]) = c;
 }
 
-static void avail_remove(struct chunk *c)
+static void chunk_unlink(const struct chunk *c)
 {
-	c->listed = false;
-	*(c->prev ? &c->prev->next : &os.avail) = c->next;
-	*(c->next ? &c->next->prev : &os.avail_last) = c->prev;
+	int list = c->free ? AVAIL : FULL;
+
+	*(c->prev ? &c->prev->next : &os.first[list]) = c->next;
+	*(c->next ? &c->next->prev : &os.last[list]) = c->prev;
 }
 
-static void chunk_list(struct chunk *c)
+/* Units become free, or are no longer; `last`: to be searched last. */
+static void units_flip(struct chunk *c, uint64_t units, bool last)
 {
-	c->all_prev = NULL;
-	c->all_next = os.all;
-	if (os.all)
-		os.all->all_prev = c;
-	os.all = c;
+	bool move = !c->free || c->free == units;
+
+	os.free_chunks -= c->free == UNITS_ALL;
+	if (move)
+		chunk_unlink(c);
+	c->free ^= units;
+	if (move)
+		chunk_link(c, last);
+	os.free_chunks += c->free == UNITS_ALL;
+}
+
+/* A chunk of free, clean units is searched last; `c->free` is set. */
+static void chunk_add(struct chunk *c)
+{
+	lock_take(&os.lock);
+	chunk_link(c, true);
 	os.chunks++;
-	avail_add(c, true);
+	os.free_chunks++;
+	lock_drop(&os.lock);
 }
 
-/* Take a chunk without units in use off all lists, and its units too. */
-static void chunk_unlist(struct chunk *c)
+/* `n` units are free: clean, or dirty and cached and soon to be used. */
+static void units_return(struct slab *s, size_t n, bool clean)
 {
-	*(c->all_prev ? &c->all_prev->all_next : &os.all) = c->all_next;
-	if (c->all_next)
-		c->all_next->all_prev = c->all_prev;
-	os.chunks--;
-	os.free_chunks--;
-	avail_remove(c);
-	units_uncache(c, c->dirty);
+	struct chunk *c = chunk_of(s);
+	uint64_t units = units_mask(s, n);
+
+	if (clean)
+		c->dirty &= ~units;
+	while (!clean && n-- > 0) {
+		s[n].state = SLAB_FREE;
+		s[n].back = 0;
+		s[n].span.len = UNIT;
+		cache_push(&os.units, &s[n].span);
+	}
+	units_flip(c, units, clean);
 }
 
-/* -- accounts */
+/* -- accounts, under the lock */
 
 static size_t held_bytes(void)
 {
@@ -133,35 +142,30 @@ static void note_peak(void)
 		os.peak = held_bytes();
 }
 
-static size_t at_least(size_t a, size_t b)
-{
-	return a > b ? a : b;
-}
-
 /* The list whose oldest entry has to go, or NULL when all is in bounds. */
 static struct cache *over_bound(void)
 {
-	bool maps = os.maps.oldest &&
-		    (!os.units.oldest ||
-		     os.maps.oldest->stamp < os.units.oldest->stamp);
+	const struct span *unit = os.units.oldest, *map = os.maps.oldest;
+	bool older = map && (!unit || map->stamp < unit->stamp);
 
 	if (os.units.count + os.maps.count > OPT(thresh))
-		return maps ? &os.maps : &os.units;
-	if (os.units.bytes > at_least(CACHE_FLOOR, os.used / 4))
+		return older ? &os.maps : &os.units;
+	if (os.units.bytes > CACHE_FLOOR && os.units.bytes > os.used / 4)
 		return &os.units;
-	if (os.maps.bytes > at_least(CACHE_FLOOR, (os.used + os.mapped) / 2))
+	if (os.maps.bytes > CACHE_FLOOR &&
+	    os.maps.bytes > (os.used + os.mapped) / 2)
 		return &os.maps;
 	return NULL;
 }
 
 /* -- giving back */
 
-/* Memory on its way to the kernel. */
+/* Memory on its way to the kernel: units to be purged, or of a mapping. */
 struct victim {
 	char *start;
 	size_t len;
-	bool unit;         /* of a chunk: only purged */
-	struct span *span; /* of a whole mapping */
+	struct slab *unit; /* the first */
+	struct span *map;  /* if all of it goes */
 };
 
 /* The oldest unit, and those behind it that are the next oldest. */
@@ -170,41 +174,39 @@ static void victim_units(struct victim *v, size_t want)
 	struct slab *u = (struct slab *)os.units.oldest;
 	struct chunk *c = chunk_of(u);
 
-	*v = (struct victim){ .start = unit_start(u), .unit = true };
-	os.free_chunks -= c->free == UNITS_ALL && !c->permanent;
+	*v = (struct victim){ .start = unit_start(u), .unit = u };
 	do {
 		v->len += UNIT;
 		cache_remove(&os.units, &u->span);
-		c->free &= ~((uint64_t)1 << (u - c->unit + 1));
 		u++;
 	} while (os.units.oldest == &u->span && chunk_of(u) == c &&
 		 (over_bound() == &os.units || v->len < want));
-	if (!c->free)
-		avail_remove(c);
+	units_flip(c, units_mask(v->unit, v->len / UNIT), true);
 }
 
 /* The oldest mapping, or as much of its end as is wanted. */
 static void victim_mapping(struct victim *v, size_t want)
 {
 	struct mapping *m = (struct mapping *)os.maps.oldest;
+	size_t len = m->span.len;
 
-	*v = (struct victim){ m->base, m->span.len, false, &m->span };
-	if (!over_bound() && v->len > want && v->len - want >= GROWTH) {
-		want = round_up(want, page_size);
-		m->span.len -= want;
-		m->guard = false;
-		os.maps.bytes -= want;
-		*v = (struct victim){ m->base + m->span.len, want, false,
-				      NULL };
-	} else {
+	*v = (struct victim){ m->base, len, NULL, &m->span };
+	if (over_bound() || len < GROWTH || len - GROWTH < want) {
 		cache_remove(&os.maps, &m->span);
+		return;
 	}
+	v->len = round_up(want, page_size);
+	v->start += len - v->len;
+	v->map = NULL;
+	m->span.len -= v->len;
+	m->guard = false;
+	os.maps.bytes -= v->len;
 }
 
 /* Choose what goes next, mappings before units; false: nothing. */
 static bool victim_choose(struct victim *v, size_t want)
 {
-	struct cache *from = over_bound();
+	const struct cache *from = over_bound();
 
 	if (!from && want)
 		from = os.maps.count ? &os.maps : &os.units;
@@ -230,44 +232,34 @@ static bool victim_release(const struct victim *v)
 /* Purged units are clean again; what the kernel refused stays cached. */
 static void victim_return(const struct victim *v, bool done)
 {
-	struct chunk *c = chunk_of(v->start);
-	unsigned first = unit_index(v->start), n = (unsigned)(v->len / UNIT);
-
-	if (!v->unit) {
-		if (!done && v->span)
-			cache_push(&os.maps, v->span);
-		return;
-	}
-	c->free |= units_mask(first, n);
-	if (done)
-		c->dirty &= ~units_mask(first, n);
-	for (unsigned i = 0; i < n && !done; i++)
-		cache_push(&os.units, &c->unit[first + i - 1].span);
-	if (!c->listed)
-		avail_add(c, true);
-	os.free_chunks += c->free == UNITS_ALL && !c->permanent;
+	if (v->map && !done)
+		cache_push(&os.maps, v->map);
+	if (v->unit)
+		units_return(v->unit, v->len / UNIT, done);
 }
 
-/* Give back what is over the bounds, then `want` bytes of the rest. */
-static size_t cache_settle(size_t want)
+/* Drop the lock; what is over the bounds goes, then `want` bytes more. */
+static size_t cache_unlock(size_t want)
 {
 	struct victim v;
 	size_t gone = 0;
-	bool found, done = true;
+	bool done = true;
 
-	while (done) {
-		lock_take(&os.lock);
-		found = victim_choose(&v, want > gone ? want - gone : 0);
+	while (done && victim_choose(&v, want > gone ? want - gone : 0)) {
 		lock_drop(&os.lock);
-		if (!found)
-			break;
 		done = victim_release(&v);
 		lock_take(&os.lock);
 		victim_return(&v, done);
-		lock_drop(&os.lock);
 		gone += v.len;
 	}
+	lock_drop(&os.lock);
 	return gone;
+}
+
+static size_t cache_settle(size_t want)
+{
+	lock_take(&os.lock);
+	return cache_unlock(want);
 }
 
 /*
@@ -276,73 +268,70 @@ static size_t cache_settle(size_t want)
  */
 static void make_way(size_t len)
 {
-	bool grow;
-
 	if (len < GROWTH)
 		return;
 	lock_take(&os.lock);
-	grow = held_bytes() + len > os.peak &&
-	       os.maps.bytes + os.units.bytes >= 4 * UNIT;
-	lock_drop(&os.lock);
-	if (grow)
-		cache_settle(len);
+	if (held_bytes() + len <= os.peak ||
+	    os.units.bytes + os.maps.bytes < 4 * UNIT)
+		len = 0;
+	cache_unlock(len);
+}
+
+/* Fresh memory, for which the cache gives way when the OS has none. */
+static void *fresh_map(size_t len, size_t align, size_t head)
+{
+	void *p = os_map_aligned(len, align, head);
+
+	if (!p && cache_settle(SIZE_MAX))
+		p = os_map_aligned(len, align, head);
+	if (p)
+		EVENT("map", p, len);
+	return p;
 }
 
 /* -- units */
 
-/* Take `n` units from bit `first` on; true when none held anything. */
-static bool units_claim(struct chunk *c, unsigned first, unsigned n)
+/* Take `n` units from `s` on; `fresh` when none held anything. */
+static void units_claim(struct slab *s, unsigned n)
 {
-	uint64_t mask = units_mask(first, n), old = c->dirty & mask;
+	struct chunk *c = chunk_of(s);
+	uint64_t units = units_mask(s, n), old = c->dirty & units;
 
-	os.free_chunks -= c->free == UNITS_ALL && !c->permanent;
+	s->fresh = !old;
+	s->units = (uint8_t)n;
 	units_uncache(c, old);
-	c->free &= ~mask;
-	c->dirty |= mask;
+	c->dirty |= units;
+	units_flip(c, units, true);
 	os.used += n * UNIT;
-	if (!c->free)
-		avail_remove(c);
 	note_peak();
-	return !old;
 }
 
-/* Where `n` neighbouring free units are; dirty ones only, if so asked. */
-static struct chunk *units_search(unsigned n, bool dirty, unsigned *first)
+/* The first of `n` neighbouring free units; dirty ones only, if so asked. */
+static struct slab *units_search(unsigned n, bool dirty)
 {
 	unsigned left = SEARCH_MAX;
+	struct slab *s = NULL;
 	struct chunk *c;
 
 	if (dirty && os.units.bytes < n * UNIT)
 		return NULL;
-	if (dirty && n == 1) {
-		struct slab *u = (struct slab *)os.units.newest;
-
-		*first = unit_index(unit_start(u));
-		return chunk_of(u);
-	}
-	for (c = os.avail; c && left--; c = c->next) {
-		*first = units_find(dirty ? c->free & c->dirty : c->free, n);
-		if (*first)
-			return c;
-	}
+	if (dirty && n == 1)
+		return (struct slab *)os.units.newest;
+	for (c = os.first[AVAIL]; c && !s && left--; c = c->next)
+		s = units_find(c, dirty ? c->free & c->dirty : c->free, n);
 	/* The newest chunk is the last; it may lie beyond the search. */
-	c = dirty ? NULL : os.avail_last;
-	return c && (*first = units_find(c->free, n)) ? c : NULL;
+	c = os.last[AVAIL];
+	return s || dirty || !c ? s : units_find(c, c->free, n);
 }
 
 static struct slab *units_take(unsigned n, bool dirty)
 {
-	struct slab *s = NULL;
-	unsigned first;
-	struct chunk *c;
+	struct slab *s;
 
 	lock_take(&os.lock);
-	c = units_search(n, dirty, &first);
-	if (c) {
-		s = &c->unit[first - 1];
-		s->fresh = units_claim(c, first, n);
-		s->units = (uint8_t)n;
-	}
+	s = units_search(n, dirty);
+	if (s)
+		units_claim(s, n);
 	lock_drop(&os.lock);
 	if (s && !s->fresh)
 		EVENT("reuse", unit_start(s), n * UNIT);
@@ -352,103 +341,59 @@ static struct slab *units_take(unsigned n, bool dirty)
 /* A new chunk of free units; false when memory is out. */
 static bool chunk_map(void)
 {
-	struct chunk *c = os_map_aligned(CHUNK, CHUNK);
+	struct chunk *c = fresh_map(CHUNK, CHUNK, 0);
 
-	if (!c && cache_settle(SIZE_MAX))
-		c = os_map_aligned(CHUNK, CHUNK);
 	if (!c)
 		return false;
 	if (!pagemap_cover(c, CHUNK)) {
+		EVENT("unmap", c, CHUNK);
 		os_unmap(c, CHUNK);
 		return false;
 	}
-	EVENT("map", c, CHUNK);
 	c->free = UNITS_ALL;
-	lock_take(&os.lock);
-	chunk_list(c);
-	os.free_chunks++;
-	if (!os.meta) {
-		c->permanent = true;
-		os.free_chunks--;
-		os.meta = (char *)c + round_up(sizeof(*c), page_size);
-		os.meta_end = (char *)c + UNIT;
-	}
-	lock_drop(&os.lock);
+	chunk_add(c);
 	return true;
 }
 
-/* Give back a chunk that is on no list. */
+/* Give back a chunk that is on neither list. */
 static void chunk_unmap(struct chunk *c)
 {
 	pagemap_set(c, CHUNK_UNITS, 0);
 	EVENT("unmap", c, CHUNK);
 	if (os_unmap(c, CHUNK))
 		return;
-	/* The kernel could not: keep it, emptied, for later. */
-	os_purge(c, CHUNK);
+	/* The kernel could not: keep it for later, if it can be emptied. */
+	if (!os_purge(c, CHUNK))
+		return;
 	c->free = UNITS_ALL;
-	c->dirty = 0;
-	lock_take(&os.lock);
-	chunk_list(c);
-	os.free_chunks++;
-	lock_drop(&os.lock);
+	chunk_add(c);
 }
 
-/*
- * Free `n` units; the caller owned them. A second chunk without any unit in
- * use goes back whole.
- */
+/* Free units. Beyond SPARE_MAX, a chunk without any in use goes back whole. */
 static void units_free(struct slab *s, unsigned n)
 {
-	struct chunk *c = chunk_of(s), *empty = NULL;
-	unsigned first = (unsigned)(s - c->unit) + 1;
-	bool over;
+	struct chunk *c = chunk_of(s);
+	bool whole;
 
+	EVENT("cache", unit_start(s), n * UNIT);
 	pagemap_set(unit_start(s), n, TAG_FREE);
 	lock_take(&os.lock);
-	for (unsigned i = n; i-- > 0;) {
-		s[i].state = SLAB_FREE;
-		s[i].back = 0;
-		s[i].span.len = UNIT;
-		cache_push(&os.units, &s[i].span);
-	}
-	c->free |= units_mask(first, n);
+	units_return(s, n, false);
 	os.used -= n * UNIT;
-	if (!c->listed)
-		avail_add(c, false);
-	if (c->free == UNITS_ALL && !c->permanent) {
-		os.free_chunks++;
-		if (os.free_chunks > 1) {
-			chunk_unlist(c);
-			empty = c;
-		}
+	whole = c->free == UNITS_ALL && os.free_chunks > SPARE_MAX;
+	if (whole) {
+		units_uncache(c, c->dirty);
+		chunk_unlink(c);
+		os.chunks--;
+		os.free_chunks--;
 	}
-	over = over_bound() != NULL;
-	lock_drop(&os.lock);
-	EVENT("cache", unit_start(s), n * UNIT);
-	if (empty)
-		chunk_unmap(empty);
-	if (over)
-		cache_settle(0);
+	cache_unlock(0);
+	if (whole)
+		chunk_unmap(c);
 }
 
 /* Memory for a heap: zeroed, never given back. NULL when memory is out. */
 static void *meta_alloc(size_t len)
 {
-	char *p = NULL, *more;
-
-	len = round_up(len, HEADER);
-	lock_take(&os.lock);
-	if (len <= (size_t)(os.meta_end - os.meta)) {
-		p = os.meta;
-		os.meta += len;
-	}
-	lock_drop(&os.lock);
-	if (p || !(more = os_map(META_SIZE)))
-		return p;
-	lock_take(&os.lock);
-	os.meta = more;
-	os.meta_end = more + META_SIZE;
-	lock_drop(&os.lock);
-	return meta_alloc(len);
+	return os_map(round_up(len, page_size));
 }

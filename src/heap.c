@@ -160,7 +160,7 @@ static struct slab *heap_units(struct heap *h, unsigned n)
 		parked_empty();
 		s = units_take(n, false);
 	}
-	if (!s && chunk_map())
+	while (!s && chunk_map())
 		s = units_take(n, false);
 	return s;
 }

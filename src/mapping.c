@@ -5,9 +5,8 @@
  *
  * Large blocks start on a page, with the header at the end of the page before
  * and an inaccessible page behind. Direct blocks, the original design, start
- * right behind a header at the start of their mapping, without a guard. Freed
- * ones go into the cache. The page map knows the pages with headers: only
- * where there is one in front of a pointer is it looked at.
+ * right behind a header at the start of their mapping, without a guard. The
+ * page map knows the pages with headers; no others are looked at for one.
  */
 #define SPLIT_MIN MIB    /* a rest as large as this stays cached */
 #define PIECES_MAX 1000  /* VMAs in one block; vm.max_map_count is 65530 */
@@ -50,48 +49,67 @@ static void mapping_guard(struct mapping *m)
 		m->guard = os_forbid(end - page_size, page_size);
 }
 
-/* Put the header of a block `head` bytes into [base, base + len). */
-static struct mapping *mapping_init(char *base, size_t len, size_t head)
+/* Write a header where it belongs, `head` bytes into its mapping. */
+static struct mapping *mapping_put(struct mapping m, size_t head)
 {
-	struct mapping *m = mapping_header(base + head);
+	struct mapping *to = mapping_header(m.base + head);
 
-	*m = (struct mapping){
-		.span.len = len, .base = base, .user = base + head, .pieces = 1
-	};
-	return m;
+	m.user = m.base + head;
+	*to = m;
+	return to;
 }
 
-/* Count a mapping into use. */
-static void mapping_count(size_t len)
+/* Under the lock: there is more in use, or by wrapping less. */
+static void mapping_count(size_t bytes, size_t mappings)
+{
+	os.mapped += bytes;
+	os.mappings += mappings;
+	note_peak();
+}
+
+/* A fresh mapping, if it could be had, is in use. */
+static struct mapping *mapping_new(char *base, size_t len, size_t head)
+{
+	struct mapping m = { .span.len = len, .pieces = 1 };
+
+	if (!base)
+		return NULL;
+	m.base = base;
+	lock_take(&os.lock);
+	mapping_count(len, 1);
+	lock_drop(&os.lock);
+	return mapping_put(m, head);
+}
+
+/* Its length has changed, and its guard is gone. */
+static void mapping_resized(struct mapping *m, size_t len)
 {
 	lock_take(&os.lock);
-	os.mapped += len;
-	os.mappings++;
-	note_peak();
+	mapping_count(len - m->span.len, 0);
 	lock_drop(&os.lock);
-}
-
-static void mapping_uncount(size_t len)
-{
-	os.mapped -= len;
-	os.mappings--;
+	m->span.len = len;
+	m->guard = false;
+	mapping_guard(m);
 }
 
 /* -- taking from the cache */
 
 /*
- * Cut the first `len` bytes off a cached mapping; the rest stays cached under
- * a header of its own, as old as before. Lock held.
+ * Under the lock: take the first `len` bytes of a cached mapping, or all. A
+ * rest stays cached, as old as before, under a header of its own.
  */
-static void mapping_split(struct mapping *m, size_t len)
+static void mapping_uncache(struct mapping *m, size_t len)
 {
-	struct mapping *rest = mapping_header((char *)m->user + len);
-	struct span *s = &rest->span;
+	struct mapping rest = *m;
+	struct span *s;
 
-	*rest = *m;
-	rest->base += len;
-	rest->user = (char *)m->user + len;
-	s->len -= len;
+	if (m->span.len < len + SPLIT_MIN) {
+		cache_remove(&os.maps, &m->span);
+		return;
+	}
+	rest.base += len;
+	rest.span.len -= len;
+	s = &mapping_put(rest, mapping_head(m))->span;
 	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
 	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
 	os.maps.bytes -= len;
@@ -102,32 +120,21 @@ static void mapping_split(struct mapping *m, size_t len)
 /* A cached mapping of at least `len` bytes, or NULL. */
 static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
 {
-	struct mapping *m, was;
+	struct mapping *m;
 
 	lock_take(&os.lock);
 	m = (struct mapping *)cache_fit(&os.maps, len, direct);
+	if (m && m->span.len < len)
+		m = NULL;
 	if (m) {
-		if (!direct && m->span.len - len >= SPLIT_MIN)
-			mapping_split(m, len);
-		else
-			cache_remove(&os.maps, &m->span);
-		os.mapped += m->span.len;
-		os.mappings++;
-		note_peak();
+		mapping_uncache(m, direct ? m->span.len : len);
+		mapping_count(m->span.len, 1);
 	}
 	lock_drop(&os.lock);
 	if (!m)
 		return NULL;
 	EVENT("reuse", m->base, m->span.len);
-	if (mapping_head(m) != head) {
-		was = *m;
-		m = mapping_init(was.base, was.span.len, head);
-		m->pieces = was.pieces;
-		m->guard = was.guard;
-	}
-	m->direct = direct;
-	mapping_guard(m);
-	return m;
+	return mapping_put(*m, head);
 }
 
 /* Take the largest cached piece, of `len` bytes and `pieces` at most. */
@@ -136,13 +143,11 @@ static struct mapping *piece_take(size_t len, uint32_t pieces)
 	struct mapping *m;
 
 	lock_take(&os.lock);
-	m = (struct mapping *)cache_largest(&os.maps);
+	m = (struct mapping *)cache_fit(&os.maps, SIZE_MAX, false);
 	if (m && (m->span.len < 2 * UNIT || m->pieces > pieces))
 		m = NULL;
-	if (m && m->span.len >= len + SPLIT_MIN)
-		mapping_split(m, len);
-	else if (m)
-		cache_remove(&os.maps, &m->span);
+	if (m)
+		mapping_uncache(m, len);
 	lock_drop(&os.lock);
 	return m;
 }
@@ -160,8 +165,7 @@ static struct mapping *mapping_assemble(size_t len)
 
 	if (load_relaxed(&os.maps.bytes) < len / 4 || !(base = os_map(len)))
 		return NULL;
-	while (at < want &&
-	       (m = piece_take(want - at, PIECES_MAX - pieces)) != NULL) {
+	while (at < want && (m = piece_take(want - at, PIECES_MAX - pieces))) {
 		part = *m;
 		use = part.span.len - (part.guard ? page_size : 0);
 		if (use > want - at)
@@ -179,118 +183,62 @@ static struct mapping *mapping_assemble(size_t len)
 		at += use;
 	}
 	make_way(want - at);
-	m = mapping_init(base, len, page_size);
+	m = mapping_new(base, len, page_size);
 	m->pieces = pieces;
 	return m;
 }
 
 /* -- allocation */
 
-/* A fresh mapping; `align` is that of the user's memory. */
-static struct mapping *mapping_map(size_t len, size_t head, size_t align)
+/*
+ * A block of `n` bytes, direct or large. `zero` tells whether it is known to
+ * be zeroed. NULL when memory is out.
+ */
+static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 {
-	size_t slack = align > page_size ? align - page_size : 0, before;
-	char *p, *user;
+	size_t head = direct && align <= HEADER ? HEADER : page_size;
+	size_t len = round_up(head + n, page_size) + (direct ? 0 : page_size);
+	struct mapping *m = NULL;
 
-	if (len + slack < len)
+	if (align <= page_size)
+		m = mapping_reuse(len, head, direct);
+	if (!m && align <= page_size && !direct)
+		m = mapping_assemble(len);
+	*zero = !m;
+	if (!m && !direct)
+		make_way(len);
+	if (!m)
+		m = mapping_new(fresh_map(len, align, head), len, head);
+	if (!m)
 		return NULL;
-	p = os_map(len + slack);
-	if (!p && cache_settle(SIZE_MAX))
-		p = os_map(len + slack);
-	if (!p)
-		return NULL;
-	if (slack) {
-		user = (char *)round_up((uintptr_t)p + head, align);
-		before = (size_t)(user - head - p);
-		if (before)
-			os_unmap(p, before);
-		p += before;
-		if (slack > before)
-			os_unmap(p + len, slack - before);
-	}
-	EVENT("map", p, len);
-	return mapping_init(p, len, head);
-}
-
-/* Let the page map know it before the user has it. */
-static void *mapping_hand_out(struct mapping *m)
-{
+	m->asked = n;
+	m->direct = direct;
+	mapping_guard(m);
+	/* The page map has to know it before the user does. */
 	if (pagemap_add_mapping(m))
 		return m->user;
 	lock_take(&os.lock);
-	mapping_uncount(m->span.len);
+	mapping_count(-m->span.len, (size_t)-1);
 	lock_drop(&os.lock);
 	os_unmap(m->base, m->span.len);
 	return NULL;
 }
 
-/*
- * A large block of `n` bytes, aligned to a page or to `align` if more. `zero`
- * tells whether it is known to be zeroed. NULL when memory is out.
- */
-static void *large_alloc(size_t n, size_t align, bool *zero)
-{
-	size_t len = round_up(n, page_size) + 2 * page_size;
-	struct mapping *m = NULL;
-
-	*zero = false;
-	if (align <= page_size) {
-		m = mapping_reuse(len, page_size, false);
-		if (m)
-			m->asked = n;
-		if (m)
-			return mapping_hand_out(m);
-		m = mapping_assemble(len);
-	}
-	if (!m) {
-		*zero = true;
-		make_way(len);
-		m = mapping_map(len, page_size, align);
-		if (!m)
-			return NULL;
-	}
-	mapping_count(len);
-	mapping_guard(m);
-	m->asked = n;
-	return mapping_hand_out(m);
-}
-
-/* A block of the original design: any size, header in front, no guard. */
-static void *direct_alloc(size_t n, size_t align, bool *zero)
-{
-	size_t head = align > HEADER ? page_size : HEADER;
-	size_t len = round_up(n + head, page_size);
-	struct mapping *m = NULL;
-
-	if (align <= page_size)
-		m = mapping_reuse(len, head, true);
-	*zero = !m;
-	if (!m) {
-		m = mapping_map(len, head, align);
-		if (!m)
-			return NULL;
-		m->direct = true;
-		mapping_count(len);
-	}
-	return mapping_hand_out(m);
-}
+#define large_alloc(n, align, zero) mapping_alloc(n, align, false, zero)
+#define direct_alloc(n, align, zero) mapping_alloc(n, align, true, zero)
 
 /* Free the block at `p`; false when there is none, or no longer. */
 static bool mapping_free(void *p)
 {
 	struct mapping *m = mapping_at(p);
-	bool over;
 
 	if (!m || !pagemap_drop_mapping(m))
 		return false;
 	EVENT("cache", m->base, m->span.len);
 	lock_take(&os.lock);
-	mapping_uncount(m->span.len);
+	mapping_count(-m->span.len, (size_t)-1);
 	cache_push(&os.maps, &m->span);
-	over = over_bound() != NULL;
-	lock_drop(&os.lock);
-	if (over)
-		cache_settle(0);
+	cache_unlock(0);
 	return true;
 }
 
@@ -308,16 +256,10 @@ static void mapping_shrink(struct mapping *m, size_t n)
 	if (m->direct || len < keep + keep / 4 + SPLIT_MIN)
 		return;
 	EVENT("unmap", m->base + keep, len - keep);
-	if (!os_unmap(m->base + keep, len - keep)) {
+	if (os_unmap(m->base + keep, len - keep))
+		mapping_resized(m, keep);
+	else
 		os_purge(m->base + keep, len - keep);
-		return;
-	}
-	m->span.len = keep;
-	m->guard = false;
-	mapping_guard(m);
-	lock_take(&os.lock);
-	os.mapped -= len - keep;
-	lock_drop(&os.lock);
 }
 
 /* Move `old` bytes to where `len` are free; NULL: can't, nothing changed. */
@@ -327,15 +269,11 @@ static char *mapping_move(const struct mapping *m, size_t old, size_t len)
 
 	if (m->pieces == 1)
 		to = os_remap(m->base, old, len, NULL);
-	if (to)
-		return to;
 	/* Several VMAs: newer kernels move them to a place made before. */
-	to = os_map(len);
-	if (to && !os_remap(m->base, old, old, to)) {
-		os_unmap(to, len);
-		to = NULL;
-	}
-	return to;
+	if (to || !(to = os_map(len)) || os_remap(m->base, old, old, to))
+		return to;
+	os_unmap(to, len);
+	return NULL;
 }
 
 /*
@@ -344,15 +282,14 @@ static char *mapping_move(const struct mapping *m, size_t old, size_t len)
  */
 static void *mapping_grow(struct mapping *m, size_t n)
 {
-	size_t head = mapping_head(m), was = m->span.len, len;
-	size_t old = was - (m->guard ? page_size : 0);
+	size_t head = mapping_head(m), old = head + mapping_room(m);
+	size_t len = round_up(head + n + n / 8, page_size) + page_size;
 	char *base = m->base, *to;
 
 	if (m->direct)
 		return NULL;
 	make_way(n - mapping_room(m));
 	pagemap_drop_mapping(m);
-	len = round_up(head + n + n / 8, page_size) + page_size;
 	to = mapping_move(m, old, len);
 	if (!to) {
 		len = round_up(head + n, page_size) + page_size;
@@ -374,14 +311,8 @@ static void *mapping_grow(struct mapping *m, size_t n)
 		os_unmap(base + old, page_size);
 	m->base = to;
 	m->user = to + head;
-	m->span.len = len;
-	m->guard = false;
 	m->pieces += m->pieces > 1;
-	mapping_guard(m);
-	lock_take(&os.lock);
-	os.mapped += len - was;
-	note_peak();
-	lock_drop(&os.lock);
+	mapping_resized(m, len);
 	return m->user;
 }
 

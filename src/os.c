@@ -98,20 +98,20 @@ OS_MEMORY(os_purge, SYS_madvise, MADV_DONTNEED)
 OS_MEMORY(os_populate, SYS_madvise, OS_POPULATE_WRITE)
 
 /*
- * `len` bytes at a multiple of `align`, a power of two above the page size.
- * The kernel often gives an aligned place at once, below the last one.
+ * `len` bytes, of which those from `head` on start at a multiple of `align`, a
+ * power of two. The kernel often gives such a place at once.
  */
-static void *os_map_aligned(size_t len, size_t align)
+static void *os_map_aligned(size_t len, size_t align, size_t head)
 {
 	char *p = os_map(len), *start;
 	size_t slack = align - page_size, before;
 
-	if (!p || !((uintptr_t)p & (align - 1)))
+	if (!p || !(((uintptr_t)p + head) & (align - 1)))
 		return p;
 	os_unmap(p, len);
 	if (len + slack < len || !(p = os_map(len + slack)))
 		return NULL;
-	start = (char *)round_up((uintptr_t)p, align);
+	start = (char *)round_up((uintptr_t)p + head, align) - head;
 	before = (size_t)(start - p);
 	if (before)
 		os_unmap(p, before);

@@ -2,15 +2,11 @@
  * pagemap.c - which unit of the address space is whose: a tag each.
  *
  * Two levels, the lower ones made on demand and never given back. A look-up
- * dereferences no pointer it is asked about, so any address may be asked.
- * Writers: whoever owns the unit. The tags of mappings are shared by those
- * whose headers lie in the same unit, and change atomically.
+ * dereferences nothing it is asked about, so any address may be asked. Whoever
+ * owns a unit writes its tag; mappings with headers in one unit share that
+ * unit's, and change it atomically.
  */
-#if defined(__x86_64__)
-#define ADDRESS_BITS 47
-#else
-#define ADDRESS_BITS 48
-#endif
+#define ADDRESS_BITS ARCH(47, 48)
 #define LEAF_SHIFT 32
 #define ROOTS ((size_t)1 << (ADDRESS_BITS - LEAF_SHIFT))
 #define LEAF_UNITS ((size_t)1 << (LEAF_SHIFT - UNIT_SHIFT))
@@ -21,14 +17,11 @@ static uint32_t *pagemap[ROOTS]; /* set once each; release/acquire */
 INLINE uint32_t *pagemap_slot(const void *p)
 {
 	size_t root = (uintptr_t)p >> LEAF_SHIFT;
-	uint32_t *leaf;
+	uint32_t *leaf = NULL;
 
-	if (UNLIKELY(root >= ROOTS))
-		return NULL;
-	leaf = load_relaxed(&pagemap[root]);
-	if (UNLIKELY(!leaf))
-		return NULL;
-	return leaf + ((uint32_t)(uintptr_t)p >> UNIT_SHIFT);
+	if (LIKELY(root < ROOTS))
+		leaf = load_relaxed(&pagemap[root]);
+	return leaf ? leaf + ((uint32_t)(uintptr_t)p >> UNIT_SHIFT) : NULL;
 }
 
 INLINE uint32_t pagemap_get(const void *p)
@@ -77,9 +70,7 @@ static bool pagemap_swap(const void *p, uint32_t old, uint32_t tag)
 /* The bit that says a mapping's header lies in the page of `header`. */
 INLINE uint32_t pagemap_page_bit(const void *header)
 {
-	size_t page = ((uintptr_t)header & (UNIT - 1)) >> page_shift;
-
-	return (uint32_t)1 << (16 + page);
+	return (uint32_t)1 << (16 + ((uintptr_t)header % UNIT >> page_shift));
 }
 
 static bool pagemap_has_mapping(const void *header)
@@ -91,20 +82,18 @@ static bool pagemap_has_mapping(const void *header)
 
 static bool pagemap_add_mapping(const void *header)
 {
+	uint32_t bits = TAG_MAPPING | pagemap_page_bit(header);
+
 	if (!pagemap_cover(header, HEADER))
 		return false;
-	__atomic_fetch_or(pagemap_slot(header),
-			  TAG_MAPPING | pagemap_page_bit(header),
-			  __ATOMIC_ACQ_REL);
+	__atomic_fetch_or(pagemap_slot(header), bits, __ATOMIC_ACQ_REL);
 	return true;
 }
 
 /* True for the one caller that takes the mapping off. */
 static bool pagemap_drop_mapping(const void *header)
 {
-	uint32_t bit = pagemap_page_bit(header);
+	uint32_t *slot = pagemap_slot(header), bit = pagemap_page_bit(header);
 
-	return __atomic_fetch_and(pagemap_slot(header), ~bit,
-				  __ATOMIC_ACQ_REL) &
-	       bit;
+	return __atomic_fetch_and(slot, ~bit, __ATOMIC_ACQ_REL) & bit;
 }

@@ -130,13 +130,22 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
 }
 
+/*
+ * A block on a list of free ones has lost its mark. Without any it was handed
+ * out, and was on the list a second time; otherwise it was written to.
+ */
+SLOW _Noreturn void free_list_corrupt(struct block *b)
+{
+	die(b->mark ? "free list corrupted" : "double free", b,
+	    slab_size(slab_of(b)));
+}
+
 /* Prove a list, at the price of its marks: who is met twice has none. */
 static void list_prove(struct block *b)
 {
 	for (; b; b = b->next) {
 		if (!block_is_free(b))
-			die(b->mark ? "free list corrupted" : "double free", b,
-			    slab_size(slab_of(b)));
+			free_list_corrupt(b);
 		b->mark = 0;
 	}
 }

@@ -60,8 +60,9 @@ static void take_census(struct census *n)
 	for (const struct heap *h = heaps.parked; h; h = h->parked)
 		n->parked++;
 	lock_take(&os.lock);
-	for (const struct chunk *c = os.all; c; c = c->all_next)
-		count_chunk(n, c);
+	for (int list = FULL; list <= AVAIL; list++)
+		for (const struct chunk *c = os.first[list]; c; c = c->next)
+			count_chunk(n, c);
 	lock_drop(&os.lock);
 	lock_drop(&heaps.lock);
 	for (unsigned c = 1; c < CLASSES; c++) {

@@ -70,13 +70,10 @@ _Static_assert(sizeof(struct slab) == 64, "one cache line a descriptor");
 
 /* The first page of a chunk; unit 0, which holds it, needs no descriptor. */
 struct chunk {
-	uint64_t free;                     /* units that nobody uses */
-	uint64_t dirty;                    /* units with old contents */
-	struct chunk *next, *prev;         /* chunks with free units */
-	struct chunk *all_next, *all_prev; /* all chunks */
-	bool listed;                       /* has free units */
-	bool permanent;                    /* holds heaps; never unmapped */
-	uint8_t spare[14];
+	uint64_t free;             /* units that nobody uses */
+	uint64_t dirty;            /* units with old contents */
+	struct chunk *next, *prev; /* of those with free units, or not */
+	uint8_t spare[32];
 	struct slab unit[CHUNK_UNITS - 1]; /* of units 1.. */
 };
 _Static_assert(sizeof(struct chunk) == 4096, "descriptors fill one page");
