@@ -24,14 +24,17 @@ INLINE bool tag_is_slab(uint32_t tag)
 	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
 }
 
-/* A block of this slab starts at `p` and was carved. */
+/* A block of this slab starts at `p` and was carved; see class.h. */
 INLINE bool slab_has(const struct slab *s, const void *p)
 {
-	size_t offset = (size_t)((const char *)p - unit_start(s));
-	uint32_t size = classes[s->cls].size;
+	uint32_t offset = (uint32_t)((const char *)p - unit_start(s));
+	const struct class *k = &classes[s->cls];
+	uint64_t product = (uint64_t)offset * k->recip;
+	uint32_t carved = load_relaxed(&s->carved);
 
-	return (uint32_t)offset % size == 0 &&
-	       (uint32_t)offset / size < load_relaxed(&s->carved);
+	if (k->limit)
+		return (uint32_t)product < k->limit && product >> 32 < carved;
+	return offset % k->size == 0 && offset / k->size < carved;
 }
 
 /* Does `p` lie in a live mapping? Its header is looked for, going back. */
