@@ -289,8 +289,6 @@ static void *fresh_map(size_t len, size_t align, size_t head)
 	return p;
 }
 
-/* -- units */
-
 /* Take `n` units from `s` on; `fresh` when none held anything. */
 static void units_claim(struct slab *s, unsigned n)
 {
@@ -306,30 +304,37 @@ static void units_claim(struct slab *s, unsigned n)
 	note_peak();
 }
 
-/* The first of `n` neighbouring free units; dirty ones only, if so asked. */
-static struct slab *units_search(unsigned n, bool dirty)
+enum units { DIRTY, CLEAN, ANY };
+
+/* The first of `n` neighbouring free units of a kind. */
+static struct slab *units_search(unsigned n, enum units kind)
 {
 	unsigned left = SEARCH_MAX;
 	struct slab *s = NULL;
 	struct chunk *c;
+	uint64_t set;
 
-	if (dirty && os.units.bytes < n * UNIT)
+	if (kind == DIRTY && os.units.bytes < n * UNIT)
 		return NULL;
-	if (dirty && n == 1)
+	if (kind == DIRTY && n == 1)
 		return (struct slab *)os.units.newest;
-	for (c = os.first[AVAIL]; c && !s && left--; c = c->next)
-		s = units_find(c, dirty ? c->free & c->dirty : c->free, n);
+	for (c = os.first[AVAIL]; c && !s && left--; c = c->next) {
+		set = kind == DIRTY ? c->dirty :
+		      kind == CLEAN ? ~c->dirty :
+				      UNITS_ALL;
+		s = units_find(c, c->free & set, n);
+	}
 	/* The newest chunk is the last; it may lie beyond the search. */
 	c = os.last[AVAIL];
-	return s || dirty || !c ? s : units_find(c, c->free, n);
+	return s || kind != ANY || !c ? s : units_find(c, c->free, n);
 }
 
-static struct slab *units_take(unsigned n, bool dirty)
+static struct slab *units_take(unsigned n, enum units kind)
 {
 	struct slab *s;
 
 	lock_take(&os.lock);
-	s = units_search(n, dirty);
+	s = units_search(n, kind);
 	if (s)
 		units_claim(s, n);
 	lock_drop(&os.lock);

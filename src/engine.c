@@ -138,8 +138,6 @@ NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 	return q;
 }
 
-/* -- the process's life */
-
 /*
  * A second free may lie unseen in a magazine or a batch. Is each list of this
  * thread as long as it should be? If one is longer, find what is on it twice.

@@ -142,33 +142,39 @@ static void parked_empty(void)
 	lock_drop(&heaps.lock);
 }
 
-/* `n` neighbouring units: used ones before fresh ones, a new chunk last. */
-static struct slab *heap_units(struct heap *h, unsigned n)
+/*
+ * `n` neighbouring units: used ones before fresh ones, a new chunk last. The
+ * `first` slab of a class may stay nearly empty: that goes on clean units.
+ */
+static struct slab *heap_units(struct heap *h, unsigned n, bool first)
 {
-	struct slab *s = units_take(n, true);
+	struct slab *s = first ? units_take(n, CLEAN) : NULL;
 
+	if (!s)
+		s = units_take(n, DIRTY);
 	if (!s && h->ticks - h->last_trim >= TRIM_TICKS) {
 		heap_flush(h, false);
-		s = units_take(n, true);
+		s = units_take(n, DIRTY);
 	}
 	if (!s && load_relaxed(&os.maps.bytes) >= GROWTH)
 		make_way(GROWTH);
 	if (!s)
-		s = units_take(n, false);
+		s = units_take(n, ANY);
 	if (!s && os.chunks) {
 		heap_flush(h, false);
 		parked_empty();
-		s = units_take(n, false);
+		s = units_take(n, ANY);
 	}
 	while (!s && chunk_map())
-		s = units_take(n, false);
+		s = units_take(n, ANY);
 	return s;
 }
 
 /* A run: one block of whole units. */
 static void *run_alloc(struct heap *h, size_t n, bool *zero)
 {
-	struct slab *s = heap_units(h, (unsigned)(round_up(n, UNIT) / UNIT));
+	struct slab *s =
+		heap_units(h, (unsigned)(round_up(n, UNIT) / UNIT), false);
 
 	if (!s)
 		return NULL;
@@ -187,8 +193,6 @@ static bool run_free(void *p)
 	units_free(unit_of(p), unit_of(p)->units);
 	return true;
 }
-
-/* -- refilling a magazine */
 
 /* The list came from frees: the class is busy, let it keep more. */
 static void mag_grow(struct mag *m, size_t size)
@@ -240,11 +244,18 @@ static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 /* Blocks that never were used, of a new slab if need be. */
 static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
-	struct slab **active = &h->mag[c].active;
+	struct mag *m = &h->mag[c];
+	bool first = !m->max;
 
-	if (!*active && (*active = heap_units(h, classes[c].units)) != NULL)
-		slab_open(*active, h, c);
-	return *active ? slab_carve(*active, n) : NULL;
+	if (first)
+		mag_init(m, &classes[c]);
+	if (!m->active) {
+		m->active = heap_units(h, classes[c].units, first);
+		if (!m->active)
+			return NULL;
+		slab_open(m->active, h, c);
+	}
+	return slab_carve(m->active, n);
 }
 
 /* Fill a magazine, pop one. `zero`: all but its first two words is zeroed. */
@@ -256,8 +267,6 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 
 	if (m->head) /* heap_pop would not have it */
 		free_list_corrupt(m->head);
-	if (!m->max)
-		mag_init(m, &classes[c]);
 	h->used[c] = true;
 	if (++h->ticks % FLUSH_TICKS == 0)
 		remote_flush(h);

@@ -188,8 +188,6 @@ static struct mapping *mapping_assemble(size_t len)
 	return m;
 }
 
-/* -- allocation */
-
 /*
  * A block of `n` bytes, direct or large. `zero` tells whether it is known to
  * be zeroed. NULL when memory is out.
@@ -241,8 +239,6 @@ static bool mapping_free(void *p)
 	cache_unlock(0);
 	return true;
 }
-
-/* -- resizing */
 
 /*
  * Let go of the end of a block, when that is much: a block that grows has an

@@ -113,7 +113,6 @@ static void stat_print(void)
 
 	take_census(&n);
 	log_say("heaps            = %zu", n.heaps);
-	log_say("parked heaps     = %zu", n.parked);
 	log_say("system bytes     = %zu",
 		os.chunks * CHUNK + os.mapped + os.maps.bytes);
 	log_say("in use bytes     = %zu", n.live + os.mapped);

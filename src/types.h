@@ -146,9 +146,8 @@ _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
 #define HEAPS_MAX (((uint32_t)1 << (32 - TAG_ID_SHIFT)) - 1)
 
 /*
- * A thread without a heap at hand has this one: empty magazines and nobody's
- * tag send every call to the slow path. Nothing ever writes through a miss,
- * so it is constant.
+ * The heap of a thread that has none: empty magazines and nobody's tag send
+ * every call to the slow path. Nothing writes through a miss: it is constant.
  */
 static const struct heap stub = { .tag = HEAPS_MAX << TAG_ID_SHIFT };
 #define STUB ((struct heap *)(uintptr_t)&stub)
