@@ -65,11 +65,20 @@ static void *engine_grow(void *p, size_t n, size_t size)
 {
 	struct mapping *m = n <= PTRDIFF_MAX / 2 ? mapping_at(p) : NULL;
 	void *q = m ? mapping_grow(m, n) : NULL;
+	int err = errno;
 	bool zero;
 
 	if (q) {
 		mapping_grown(mapping_header(q), n);
-	} else if ((q = engine_alloc(n, GRAIN, &zero)) != NULL) {
+		return q;
+	}
+	if (m && !m->direct)
+		q = engine_alloc(mapping_ample(n), GRAIN, &zero);
+	if (!q) {
+		errno = err;
+		q = engine_alloc(n, GRAIN, &zero);
+	}
+	if (q) {
 		memcpy(q, p, size);
 		engine_free(p);
 	}

@@ -258,38 +258,30 @@ static void mapping_shrink(struct mapping *m, size_t n)
 		os_purge(m->base + keep, len - keep);
 }
 
-/* Move `old` bytes to where `len` are free; NULL: can't, nothing changed. */
-static char *mapping_move(const struct mapping *m, size_t old, size_t len)
+/* What a growing block gets: an eighth more, so that few steps cost much. */
+INLINE size_t mapping_ample(size_t n)
 {
-	char *to = NULL;
-
-	if (m->pieces == 1)
-		to = os_remap(m->base, old, len, NULL);
-	/* Several VMAs: newer kernels move them to a place made before. */
-	if (to || !(to = os_map(len)) || os_remap(m->base, old, old, to))
-		return to;
-	os_unmap(to, len);
-	return NULL;
+	return n + n / 8;
 }
 
 /*
- * Grow a block to `n` bytes by moving its pages. It gets an eighth more in
- * address space, so that growing step by step stays cheap. NULL: it stayed.
+ * Grow a block to `n` bytes by moving its pages. NULL: it stayed. One of
+ * several VMAs does: kernels that would move it may give up half-way.
  */
 static void *mapping_grow(struct mapping *m, size_t n)
 {
 	size_t head = mapping_head(m), old = head + mapping_room(m);
-	size_t len = round_up(head + n + n / 8, page_size) + page_size;
+	size_t len = round_up(head + mapping_ample(n), page_size) + page_size;
 	char *base = m->base, *to;
 
-	if (m->direct)
+	if (m->direct || m->pieces > 1)
 		return NULL;
 	make_way(n - mapping_room(m));
 	pagemap_drop_mapping(m);
-	to = mapping_move(m, old, len);
+	to = os_remap(base, old, len, NULL);
 	if (!to) {
 		len = round_up(head + n, page_size) + page_size;
-		to = mapping_move(m, old, len);
+		to = os_remap(base, old, len, NULL);
 	}
 	if (to && !pagemap_add_mapping(to + head - HEADER)) {
 		/* No memory for a leaf of the page map: go back. */
@@ -307,7 +299,6 @@ static void *mapping_grow(struct mapping *m, size_t n)
 		os_unmap(base + old, page_size);
 	m->base = to;
 	m->user = to + head;
-	m->pieces += m->pieces > 1;
 	mapping_resized(m, len);
 	return m->user;
 }

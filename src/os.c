@@ -133,10 +133,10 @@ static void *os_remap(void *p, size_t old, size_t len, void *to)
  * the thread they interrupted holds it: that must not hang.
  */
 struct lock {
-	uint32_t word; /* any thread, acquire/release */
+	uintptr_t word; /* any thread, acquire/release */
 };
 
-#define LOCK_WAITED 1u
+#define LOCK_WAITED ((uintptr_t)1)
 #define SPINS 100
 #define FUTEX_WAIT_OWN 128 /* FUTEX_WAIT, _WAKE | FUTEX_PRIVATE_FLAG */
 #define FUTEX_WAKE_OWN 129
@@ -144,10 +144,10 @@ struct lock {
 static bool forking; /* somebody is inside fork, and holds all locks */
 SLOW void lock_reentered(void);
 
-/* A number for this thread: where its TLS is, unique within 32 GiB. */
-INLINE uint32_t lock_id(void)
+/* This thread: where its TLS is. The futex is the lower half of a word. */
+INLINE uintptr_t lock_id(void)
 {
-	return (uint32_t)((uintptr_t)&tls >> 4) << 1 | 1u << 31;
+	return (uintptr_t)&tls;
 }
 
 INLINE bool lock_mine(const struct lock *l)
@@ -161,8 +161,8 @@ SLOW void lock_wait(struct lock *l)
 		lock_reentered();
 	for (unsigned spins = 0;; spins++) {
 		/* Once we slept, others may sleep too: wake them later. */
-		uint32_t flag = spins < SPINS ? 0 : LOCK_WAITED;
-		uint32_t old = load_relaxed(&l->word);
+		uintptr_t flag = spins < SPINS ? 0 : LOCK_WAITED;
+		uintptr_t old = load_relaxed(&l->word);
 
 		if (!old && cas(&l->word, &old, lock_id() | flag))
 			return;
@@ -176,7 +176,7 @@ SLOW void lock_wait(struct lock *l)
 
 INLINE void lock_take(struct lock *l)
 {
-	uint32_t zero = 0;
+	uintptr_t zero = 0;
 
 	if (UNLIKELY(!cas(&l->word, &zero, lock_id())) &&
 	    !(forking && lock_mine(l))) /* then fork took it for us */
