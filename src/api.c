@@ -193,7 +193,6 @@ PUBLIC int mallopt(int param, int value)
  *    hint, which programs in the wild get wrong, and is not looked at. */
 
 #ifndef __clang__
-#pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wattribute-alias"
 #pragma GCC diagnostic ignored "-Wmissing-attributes"
 #endif
@@ -238,8 +237,4 @@ LIBC(void *, valloc, (size_t n));
 LIBC(void *, pvalloc, (size_t n));
 LIBC(int, mallopt, (int param, int value));
 LIBC(struct mallinfo, mallinfo, (void));
-#endif
-
-#ifndef __clang__
-#pragma GCC diagnostic pop
 #endif

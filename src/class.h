@@ -18,8 +18,9 @@ struct class
  * the unit included, comes out at recip or above. Slabs of several units have
  * limit 0: they are checked by a division on the slow path.
  */
+#define CLASS_EDGE(s) ((s) <= LINEAR_MAX ? 64 : 0) /* see slab_carve */
 #define CLASS_UNITS(s) ((s) <= 8192 ? 1 : (s) <= 32768 ? 4 : 8)
-#define CLASS_CAP(s) ((uint32_t)(CLASS_UNITS(s) * UNIT / (s)))
+#define CLASS_CAP(s) ((uint32_t)((CLASS_UNITS(s) * UNIT - CLASS_EDGE(s)) / (s)))
 #define CLASS_RECIP(s) \
 	((uint32_t)(CLASS_UNITS(s) == 1 ? ((uint64_t)1 << 32) / (s) + 1 : 1))
 #define CLASS_LIMIT(s) \

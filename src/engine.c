@@ -26,7 +26,7 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		if (h)
 			p = heap_alloc(h, n, align, zero);
 		else if (OPT(direct))
-			p = direct_alloc(n, align, zero);
+			p = mapping_alloc(n, align, true, zero);
 	}
 	heap_leave(h);
 	if (UNLIKELY(!p))
@@ -73,7 +73,7 @@ static void *engine_grow(void *p, size_t n, size_t size)
 		return q;
 	}
 	if (m && !m->direct)
-		q = engine_alloc(mapping_ample(n), GRAIN, &zero);
+		q = engine_alloc(AMPLE(n), GRAIN, &zero);
 	if (!q) {
 		errno = err;
 		q = engine_alloc(n, GRAIN, &zero);

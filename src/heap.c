@@ -12,6 +12,8 @@
 #define MAG_BYTES (64 * KIB)
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
 #define TRIM_TICKS 32  /* refills between trims of unused magazines */
+#define RARE_MAX 255   /* slow calls until a class has slabs of its own */
+#define EXACT_MAX 128  /* classes that have them at once */
 
 /* The magazine at `k`, a class times 16 as tags have it. */
 INLINE struct mag *mag_at(struct heap *h, size_t k)
@@ -188,7 +190,9 @@ static void *run_alloc(struct heap *h, size_t n, bool *zero)
 /* In a run; false: `p` is not its start, or was freed meanwhile. */
 static bool run_free(void *p)
 {
-	if ((uintptr_t)p & (UNIT - 1) || !pagemap_swap(p, TAG_RUN, TAG_FREE))
+	uint32_t tag = TAG_RUN;
+
+	if ((uintptr_t)p & (UNIT - 1) || !cas(pagemap_slot(p), &tag, TAG_FREE))
 		return false;
 	units_free(unit_of(p), unit_of(p)->units);
 	return true;
@@ -285,6 +289,20 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	return list;
 }
 
+/*
+ * A slab of its own costs a class a page at least, and its own peak later on.
+ * At first it takes blocks of the next of two classes a doubling.
+ */
+static unsigned heap_class(struct heap *h, unsigned c)
+{
+	size_t n = classes[c].size;
+
+	if (n <= EXACT_MAX || h->rare[c] == RARE_MAX)
+		return c;
+	h->rare[c]++;
+	return class_of(round_up(n, (size_t)1 << (62 - __builtin_clzl(n - 1))));
+}
+
 /* `align` is a power of two; some class has it in all its blocks. */
 static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 {
@@ -293,10 +311,10 @@ static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 
 	*zero = false;
 	if (align > UNIT || n > RUN_MAX)
-		return large_alloc(n, align, zero);
+		return mapping_alloc(n, align, false, zero);
 	if (n > SLAB_MAX)
 		return run_alloc(h, n, zero);
-	c = class_of(n);
+	c = heap_class(h, class_of(n));
 	while (classes[c].size & (align - 1))
 		c++;
 	p = heap_pop(h, classes[c].size);

@@ -11,7 +11,8 @@
 #define SPLIT_MIN MIB    /* a rest as large as this stays cached */
 #define PIECES_MAX 1000  /* VMAs in one block; vm.max_map_count is 65530 */
 #define GUARDS_MAX 10000 /* beyond, guards would eat up the VMAs */
-#define SMALL_STEP (256 * KIB) /* growth that will be used at once */
+#define AMPLE(n) ((n) + (n) / 8) /* for a growing block: few steps cost much */
+#define SMALL_STEP (256 * KIB)   /* growth that will be used at once */
 
 INLINE struct mapping *mapping_header(void *user)
 {
@@ -222,9 +223,6 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	return NULL;
 }
 
-#define large_alloc(n, align, zero) mapping_alloc(n, align, false, zero)
-#define direct_alloc(n, align, zero) mapping_alloc(n, align, true, zero)
-
 /* Free the block at `p`; false when there is none, or no longer. */
 static bool mapping_free(void *p)
 {
@@ -258,12 +256,6 @@ static void mapping_shrink(struct mapping *m, size_t n)
 		os_purge(m->base + keep, len - keep);
 }
 
-/* What a growing block gets: an eighth more, so that few steps cost much. */
-INLINE size_t mapping_ample(size_t n)
-{
-	return n + n / 8;
-}
-
 /*
  * Grow a block to `n` bytes by moving its pages. NULL: it stayed. One of
  * several VMAs does: kernels that would move it may give up half-way.
@@ -271,7 +263,7 @@ INLINE size_t mapping_ample(size_t n)
 static void *mapping_grow(struct mapping *m, size_t n)
 {
 	size_t head = mapping_head(m), old = head + mapping_room(m);
-	size_t len = round_up(head + mapping_ample(n), page_size) + page_size;
+	size_t len = round_up(head + AMPLE(n), page_size) + page_size;
 	char *base = m->base, *to;
 
 	if (m->direct || m->pieces > 1)

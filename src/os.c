@@ -64,23 +64,16 @@ static void *os_memory(long ret)
 	return os_failed(ret) ? NULL : (void *)ret;
 }
 
+/* `len` bytes of zeroed memory, a multiple of the page size. */
 static void *os_map_flagged(size_t len, int flags)
 {
 	return os_memory(os_call(SYS_mmap, 0, len, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1));
 }
 
-/* `len` bytes of zeroed memory, a multiple of the page size. */
-static void *os_map(size_t len)
-{
-	return os_map_flagged(len, 0);
-}
-
-/* Like os_map, but memory that may never be touched does not count. */
-static void *os_map_sparse(size_t len)
-{
-	return os_map_flagged(len, MAP_NORESERVE);
-}
+#define os_map(len) os_map_flagged(len, 0)
+/* Memory that may never be touched, and does not count as used. */
+#define os_map_sparse(len) os_map_flagged(len, MAP_NORESERVE)
 
 /* What is done to a range of memory. */
 #define OS_MEMORY(name, nr, arg) \

@@ -61,12 +61,6 @@ static void pagemap_set(const void *p, unsigned n, uint32_t tag)
 		store_release(slot++, tag);
 }
 
-/* Replace a unit's tag if it still is `old`. */
-static bool pagemap_swap(const void *p, uint32_t old, uint32_t tag)
-{
-	return cas(pagemap_slot(p), &old, tag);
-}
-
 /* The bit that says a mapping's header lies in the page of `header`. */
 INLINE uint32_t pagemap_page_bit(const void *header)
 {

@@ -244,8 +244,10 @@ static void slab_populate(struct slab *s, size_t end)
 /* Fresh memory is zero, unless a block was freed that never was one. */
 INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
 {
+	char *last = p + (k - 1) * slab_size(s);
+
 	/* A page is written first: to read it first would cost two faults. */
-	__atomic_fetch_or(&((struct block *)p)->mark, 0, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&((struct block *)last)->mark, 0, __ATOMIC_RELAXED);
 	for (; k--; p += slab_size(s)) {
 		const struct block *b = (struct block *)p;
 
@@ -254,12 +256,16 @@ INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
 	}
 }
 
-/* Carve and link what starts in the pages of the next block, that included. */
+/*
+ * Carve and link what fits the pages of the next block, which is the least.
+ * Small blocks keep off the end: a vector load with a mask that reaches into a
+ * page without memory is right, but costs a hundred times as much.
+ */
 static struct block *slab_carve(struct slab *s, unsigned *n)
 {
-	size_t size = slab_size(s);
+	size_t size = slab_size(s), edge = CLASS_EDGE(size);
 	char *first = unit_start(s) + s->carved * size;
-	size_t end = round_up((uintptr_t)first + size, page_size);
+	size_t end = round_up((uintptr_t)first + size + edge, page_size) - edge;
 	unsigned k = (unsigned)((end - (uintptr_t)first) / size);
 	char *p = first;
 
