@@ -1,7 +1,5 @@
 /*
- * class.h - size classes: their numbers, sizes and slabs.
- *
- * One row a class, all of it computed by the compiler. Class 0 is no class.
+ * class.h - size classes: number, size, slabs; a row each. Class 0 is none.
  */
 struct class
 {

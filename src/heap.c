@@ -13,7 +13,8 @@
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
 #define TRIM_TICKS 32  /* refills between trims of unused magazines */
 #define RARE_MAX 255   /* slow calls until a class has slabs of its own */
-#define EXACT_MAX 128  /* classes that have them at once */
+#define EXACT_MAX 128  /* the largest that has them at once */
+#define LEND_MAX 32    /* blocks of a slab that smaller classes may take */
 
 /* The magazine at `k`, a class times 16 as tags have it. */
 INLINE struct mag *mag_at(struct heap *h, size_t k)
@@ -291,16 +292,22 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 
 /*
  * A slab of its own costs a class a page at least, and its own peak later on.
- * At first it takes blocks of the next of two classes a doubling.
+ * At first it takes blocks of the next of two classes a doubling, while that
+ * has some at hand or few in all.
  */
 static unsigned heap_class(struct heap *h, unsigned c)
 {
 	size_t n = classes[c].size;
+	size_t half = (size_t)1 << (62 - __builtin_clzl(n - 1));
+	unsigned next = class_of(round_up(n, half));
+	const struct mag *m = &h->mag[next];
+	bool busy = !m->active || m->active->carved >= LEND_MAX;
 
-	if (n <= EXACT_MAX || h->rare[c] == RARE_MAX)
+	if (n <= EXACT_MAX || h->rare[c] == RARE_MAX ||
+	    (!m->head && m->max && busy))
 		return c;
 	h->rare[c]++;
-	return class_of(round_up(n, (size_t)1 << (62 - __builtin_clzl(n - 1))));
+	return next;
 }
 
 /* `align` is a power of two; some class has it in all its blocks. */
@@ -309,7 +316,6 @@ static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 	unsigned c;
 	void *p;
 
-	*zero = false;
 	if (align > UNIT || n > RUN_MAX)
 		return mapping_alloc(n, align, false, zero);
 	if (n > SLAB_MAX)

@@ -1,10 +1,9 @@
 /*
  * opt.c - the ALLOC_* environment variables, one row each.
  *
- * They are read once, as soon as the environment is there: at the first
- * allocation or from the constructor. A bad value costs a line and gives the
- * default; an empty one is none. A set-user-ID program ignores them all: they
- * name files.
+ * They are read once, as soon as there is an environment: at the first call
+ * or from the constructor. A bad value costs a line and gives the default; an
+ * empty one is none. Set-user-ID programs ignore them all: they name files.
  */
 enum { OPT_thresh, OPT_direct, OPT_help, OPT_log, OPT_trace, OPT_COUNT };
 

@@ -37,7 +37,6 @@ INLINE long os_syscall(long nr, long a, long b, long c, long d, long e, long f)
 	os_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), \
 		   (long)(f))
 
-#define os_pause() ARCH(__builtin_ia32_pause(), __asm__ volatile("yield"))
 #define os_pid() ((int)os_call(SYS_getpid))
 #define os_tid() ((int)os_call(SYS_gettid))
 
@@ -160,7 +159,7 @@ SLOW void lock_wait(struct lock *l)
 		if (!old && cas(&l->word, &old, lock_id() | flag))
 			return;
 		if (spins < SPINS)
-			os_pause();
+			ARCH(__builtin_ia32_pause(), __asm__ volatile("yield"));
 		else if (old & LOCK_WAITED || cas(&l->word, &old, old | flag))
 			os_call(SYS_futex, &l->word, FUTEX_WAIT_OWN,
 				old | flag);

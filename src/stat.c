@@ -1,9 +1,8 @@
 /*
  * stat.c - what the heap holds: mallinfo, malloc_stats, malloc_info, trim.
  *
- * Nothing is counted while the program runs: the figures are read off the
- * chunks and heaps when asked for. What other threads do meanwhile may be
- * missed by a few blocks.
+ * Nothing is counted while the program runs: the figures are read off chunks
+ * and heaps when asked for, and may miss what other threads do meanwhile.
  */
 struct census {
 	size_t slabs[CLASSES], carved[CLASSES], free[CLASSES];

@@ -64,7 +64,6 @@ struct slab {
 	uint8_t units; /* length */
 	uint8_t ready; /* pages populated ahead of carving */
 	bool fresh;    /* no unit of it was ever written */
-	uint8_t spare[2];
 };
 _Static_assert(sizeof(struct slab) == 64, "one cache line a descriptor");
 

@@ -159,6 +159,14 @@ calls() # ARGUMENT...
 	limit fragmentation
 }
 
+@test "limit: a few blocks of many sizes each share pages" {
+	limit many_sizes
+}
+
+@test "limit: no page without memory within 64 bytes of a small block" {
+	limit page_edges
+}
+
 @test "limit: growing by realloc takes linear time and less than twice" {
 	local i ours theirs
 	read -ra theirs < <(bare build/test/limit growth)

@@ -600,6 +600,39 @@ static void munmap_fails(void)
 	workload();
 }
 
+/* Two blocks of each of 96 sizes: they have to share pages. */
+static void many_sizes(void)
+{
+	size_t begin = test_rss(), live = 0, n, kept;
+
+	for (n = 16; n <= 16 * KIB; n += n < KIB ? 16 : n / 8) {
+		memset(malloc(n), 1, n);
+		memset(malloc(n), 1, n);
+		live += 2 * n;
+	}
+	kept = test_rss() - begin;
+	CHECKF(kept < 2 * live, "%zu KiB for %zu", kept / KIB, live / KIB);
+}
+
+/* What a vector load at the end of a small block may reach is there. */
+static void page_edges(void)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	unsigned char in;
+	size_t n, i;
+
+	for (n = 16; n <= KIB; n += 16)
+		for (i = 0; i < 300; i++) {
+			char *p = malloc(n);
+			uintptr_t end = (uintptr_t)p + n + 63;
+
+			memset(p, 1, n);
+			CHECKF(!mincore((char *)(end & -page), 1, &in) &&
+				       in & 1,
+			       "block %zu of %zu bytes: %p", i, n, (void *)p);
+		}
+}
+
 #define CASES(X) \
 	X(starts) \
 	X(exhaust) \
@@ -613,6 +646,8 @@ static void munmap_fails(void)
 	X(committed) \
 	X(fragmentation) \
 	X(growth) \
+	X(many_sizes) \
+	X(page_edges) \
 	X(secure) \
 	X(sandbox) \
 	X(strict_sandbox) \
