@@ -3,8 +3,7 @@
  *
  * malloc pops a magazine, free pushes on it. An empty one is refilled with
  * the whole list of one slab, so that reused blocks stay hot; a full one is
- * not flushed: the block goes to its slab. All here is the owning thread's
- * alone; a parked heap is owned by whoever took it off the list.
+ * not flushed: the block goes to its slab. All here is the owner's alone.
  */
 #define MAG_MIN 2
 #define MAG_START 64
@@ -12,9 +11,9 @@
 #define MAG_BYTES (64 * KIB)
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
 #define TRIM_TICKS 32  /* refills between trims of unused magazines */
-#define RARE_MAX 255   /* slow calls until a class has slabs of its own */
-#define EXACT_MAX 128  /* the largest that has them at once */
-#define LEND_MAX 32    /* blocks of a slab that smaller classes may take */
+#define EXACT_MAX 128  /* the largest class with slabs of its own at once */
+#define RARE_MAX 500   /* what another may spend on blocks of larger ones: */
+#define NEW_PRICE 16   /* 1 for one at hand, this for each in a new page */
 
 /* The magazine at `k`, a class times 16 as tags have it. */
 INLINE struct mag *mag_at(struct heap *h, size_t k)
@@ -290,23 +289,30 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	return list;
 }
 
+static unsigned class_of_few(size_t n)
+{
+	return class_of(round_up(n, (size_t)1 << (62 - __builtin_clzl(n - 1))));
+}
+
 /*
- * A slab of its own costs a class a page at least, and its own peak later on.
- * At first it takes blocks of the next of two classes a doubling, while that
- * has some at hand or few in all.
+ * A slab of its own costs a class a page and its own peak: at first it takes
+ * what is at hand, be it twice the size, or shares a class with neighbours.
  */
 static unsigned heap_class(struct heap *h, unsigned c)
 {
 	size_t n = classes[c].size;
-	size_t half = (size_t)1 << (62 - __builtin_clzl(n - 1));
-	unsigned next = class_of(round_up(n, half));
-	const struct mag *m = &h->mag[next];
-	bool busy = !m->active || m->active->carved >= LEND_MAX;
+	unsigned next = class_of_few(n), price = 1;
 
-	if (n <= EXACT_MAX || h->rare[c] == RARE_MAX ||
-	    (!m->head && m->max && busy))
+	while (!h->mag[next].head && classes[next].size < 2 * n &&
+	       next < CLASSES - 1)
+		next = class_of_few(classes[next].size + 1u);
+	if (!h->mag[next].head) {
+		next = class_of_few(n);
+		price = NEW_PRICE * (unsigned)(1 + 4 * KIB / n);
+	}
+	if (n <= EXACT_MAX || h->rare[c] + price > RARE_MAX || h->carved > MIB)
 		return c;
-	h->rare[c]++;
+	h->rare[c] = (uint16_t)(h->rare[c] + price);
 	return next;
 }
 

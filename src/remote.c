@@ -57,7 +57,7 @@ static void remote_publish(struct batch *e)
 	} while (!cas(&owner->inbox, &first, s));
 }
 
-/* A thread without a heap publishes each block at once, under the lock. */
+/* A thread without a heap publishes at once, under the lock. */
 SLOW void remote_free_alone(struct slab *s, struct block *b)
 {
 	struct batch e = { s, b, b, 1 };

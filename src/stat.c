@@ -105,19 +105,15 @@ static struct mallinfo stat_mallinfo(void)
 }
 #endif
 
-/* The words of glibc's report, for scripts that look for them. */
 static void stat_print(void)
 {
 	struct census n;
 
 	take_census(&n);
-	log_say("heaps            = %zu", n.heaps);
 	log_say("system bytes     = %zu",
 		os.chunks * CHUNK + os.mapped + os.maps.bytes);
 	log_say("in use bytes     = %zu", n.live + os.mapped);
-	log_say("mmap regions     = %zu", os.mappings);
-	log_say("mmap bytes       = %zu", os.mapped);
-	log_say("cached blocks    = %zu", os.units.count + os.maps.count);
+	log_say("mmap regions     = %zu, bytes = %zu", os.mappings, os.mapped);
 	log_say("cached bytes     = %zu", os.units.bytes + os.maps.bytes);
 	log_say("peak bytes       = %zu", os.peak);
 }

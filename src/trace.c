@@ -7,8 +7,7 @@
  *	@ [0xcaller] < 0xold		reallocated, in two lines
  *	@ [0xcaller] > 0xnew 0xsize
  *	@ [0xcaller] ! 0xptr 0xsize	failed to be
- * The thread's id follows; mtrace ignores it. Callers in the program itself
- * are given as offsets in its file, which mtrace turns into lines.
+ * and the thread's id. Callers in the program are offsets in its file.
  *
  * A thread that is traced keeps the stub as its heap, so that every call is
  * slow and comes here; a thread that is not pays nothing.

@@ -256,6 +256,8 @@ static int remote(long size, long order, long depth, int leave)
 	job_size = (size_t)size;
 	in_thread(who[0], job_malloc, &p, 0);
 	REQUIRE(p);
+	/* A rare size may have a block of a larger class: more of that. */
+	job_size = malloc_usable_size(p);
 	for (long i = 0; i < depth; i++)
 		in_thread(who[0], job_malloc, &other[i], 0);
 	if (leave && who[0] != 'A')
