@@ -70,5 +70,5 @@ INLINE unsigned class_of(size_t n)
 }
 
 /* Slabs of a heap that carved so much are populated ahead, 2^n pages a time. */
-#define POPULATE_MIN (4 * MIB)
+#define POPULATE_MIN (8 * MIB)
 #define POPULATE_LOG2_MAX 4

@@ -12,7 +12,7 @@
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
 #define TRIM_TICKS 32  /* refills between trims of unused magazines */
 #define EXACT_MAX 128  /* the largest class with slabs of its own at once */
-#define RARE_MAX 500   /* what another may spend on blocks of larger ones: */
+#define RARE_MAX 250   /* what another may spend on blocks of larger ones: */
 #define NEW_PRICE 16   /* 1 for one at hand, this for each in a new page */
 
 /* The magazine at `k`, a class times 16 as tags have it. */
