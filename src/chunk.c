@@ -339,7 +339,7 @@ static struct slab *units_take(unsigned n, enum units kind)
 		units_claim(s, n);
 	lock_drop(&os.lock);
 	if (s && !s->fresh)
-		EVENT("reuse", unit_start(s), n * UNIT);
+		REUSED(unit_start(s), n * UNIT);
 	return s;
 }
 

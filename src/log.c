@@ -18,13 +18,16 @@ struct line {
 
 /* A descriptor of ours, and what it pointed to when we made it. */
 struct output {
-	int fd; /* 0: none yet */
+	const char *name; /* of the option, with the = */
+	int fd;           /* 0: none yet */
 	dev_t dev;
 	ino_t ino;
 	char path[PATH_MAX_LEN + 1]; /* "" is standard error */
 };
 
-static struct output log_out, trace_out;
+static struct output log_out = { .name = "ALLOC_LOG=" };
+static struct output trace_out = { .name = "ALLOC_TRACE=" };
+static struct output stats_out = { .name = "ALLOC_STATS=" };
 
 static void line_char(struct line *l, char c)
 {
@@ -125,8 +128,7 @@ static void output_open(struct output *o)
 		o->path[0] = '\0';
 		log_say("allocator: %s'%.40s' can't be opened; "
 			"using standard error",
-			o == &log_out ? "ALLOC_LOG=" : "ALLOC_TRACE=",
-			was.path);
+			o->name, was.path);
 	}
 	if (os_failed(fd))
 		fd = os_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC,
@@ -197,3 +199,4 @@ SLOW void log_event(const char *event, const void *addr, size_t size)
 #else
 #define EVENT(event, addr, size) ((void)(addr), (void)(size))
 #endif
+#define REUSED(addr, size) (TALLY(reused), EVENT("reuse", addr, size))

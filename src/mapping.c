@@ -134,7 +134,7 @@ static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
 	lock_drop(&os.lock);
 	if (!m)
 		return NULL;
-	EVENT("reuse", m->base, m->span.len);
+	REUSED(m->base, m->span.len);
 	return mapping_put(*m, head);
 }
 
@@ -179,7 +179,7 @@ static struct mapping *mapping_assemble(size_t len)
 		}
 		if (part.span.len > use)
 			os_unmap(part.base + use, part.span.len - use);
-		EVENT("reuse", part.base, use);
+		REUSED(part.base, use);
 		pieces += part.pieces;
 		at += use;
 	}

@@ -5,7 +5,15 @@
  * or from the constructor. A bad value costs a line and gives the default; an
  * empty one is none. Set-user-ID programs ignore them all: they name files.
  */
-enum { OPT_thresh, OPT_direct, OPT_help, OPT_log, OPT_trace, OPT_COUNT };
+enum {
+	OPT_thresh,
+	OPT_direct,
+	OPT_help,
+	OPT_log,
+	OPT_trace,
+	OPT_stats,
+	OPT_COUNT
+};
 
 static struct option {
 	const char *name; /* with the = */
@@ -24,6 +32,8 @@ static struct option {
 	  "file for all output; %p in it is the process id" },
 	[OPT_trace] = { "ALLOC_TRACE=", 0, 0, &trace_out,
 	  "file for a trace of every call, if built with TRACE_ON" },
+	[OPT_stats] = { "ALLOC_STATS=", 0, 0, &stats_out,
+	  "file to which a line of statistics is added at exit" },
 	/* clang-format on */
 };
 #define OPT(id) options[OPT_##id].value

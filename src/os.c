@@ -42,6 +42,12 @@ INLINE long os_syscall(long nr, long a, long b, long c, long d, long e, long f)
 
 #define OS_POPULATE_WRITE 23 /* Linux 5.14; older headers lack the name */
 
+/* For the statistics: what the kernel was asked, and what it was not. */
+static struct {
+	size_t mmap, munmap, mremap, mprotect, madvise, reused;
+} tally;
+#define TALLY(what) __atomic_fetch_add(&tally.what, 1, __ATOMIC_RELAXED)
+
 static size_t page_size; /* set by os_init, before any memory is had */
 static unsigned page_shift;
 
@@ -66,6 +72,7 @@ static void *os_memory(long ret)
 /* `len` bytes of zeroed memory, a multiple of the page size. */
 static void *os_map_flagged(size_t len, int flags)
 {
+	TALLY(mmap);
 	return os_memory(os_call(SYS_mmap, 0, len, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1));
 }
@@ -75,19 +82,20 @@ static void *os_map_flagged(size_t len, int flags)
 #define os_map_sparse(len) os_map_flagged(len, MAP_NORESERVE)
 
 /* What is done to a range of memory. */
-#define OS_MEMORY(name, nr, arg) \
+#define OS_MEMORY(name, call, arg) \
 	static bool name(void *p, size_t len) \
 	{ \
-		return !os_failed(os_call(nr, p, len, arg)); \
+		TALLY(call); \
+		return !os_failed(os_call(SYS_##call, p, len, arg)); \
 	}
 
-OS_MEMORY(os_unmap, SYS_munmap, 0)
+OS_MEMORY(os_unmap, munmap, 0)
 /* Make any access a fault. */
-OS_MEMORY(os_forbid, SYS_mprotect, PROT_NONE)
+OS_MEMORY(os_forbid, mprotect, PROT_NONE)
 /* Give the contents back; true: the memory reads as zeros from now on. */
-OS_MEMORY(os_purge, SYS_madvise, MADV_DONTNEED)
+OS_MEMORY(os_purge, madvise, MADV_DONTNEED)
 /* Fault pages in at once, at less than half the price of one by one. */
-OS_MEMORY(os_populate, SYS_madvise, OS_POPULATE_WRITE)
+OS_MEMORY(os_populate, madvise, OS_POPULATE_WRITE)
 
 /*
  * `len` bytes, of which those from `head` on start at a multiple of `align`, a
@@ -115,6 +123,7 @@ static void *os_map_aligned(size_t len, size_t align, size_t head)
 /* Resize, moving if need be; with `to`, move exactly there. */
 static void *os_remap(void *p, size_t old, size_t len, void *to)
 {
+	TALLY(mremap);
 	return os_memory(os_call(SYS_mremap, p, old, len,
 				 MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
 }

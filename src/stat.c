@@ -105,17 +105,36 @@ static struct mallinfo stat_mallinfo(void)
 }
 #endif
 
-static void stat_print(void)
+/* Two lines: what is held, and what it took. They stay whole in shared files. */
+static void stat_say(struct output *o)
 {
 	struct census n;
 
 	take_census(&n);
-	log_say("system bytes     = %zu",
-		os.chunks * CHUNK + os.mapped + os.maps.bytes);
-	log_say("in use bytes     = %zu", n.live + os.mapped);
-	log_say("mmap regions     = %zu, bytes = %zu", os.mappings, os.mapped);
-	log_say("cached bytes     = %zu", os.units.bytes + os.maps.bytes);
-	log_say("peak bytes       = %zu", os.peak);
+	output_say(o,
+		   "allocator[%d] system=%zu in_use=%zu peak=%zu mappings=%zu "
+		   "cached=%zu cached_bytes=%zu heaps=%zu",
+		   os_pid(), os.chunks * CHUNK + os.mapped + os.maps.bytes,
+		   n.live + os.mapped, os.peak, os.mappings,
+		   os.units.count + os.maps.count,
+		   os.units.bytes + os.maps.bytes, n.heaps);
+	output_say(o,
+		   "allocator[%d] mmap=%zu munmap=%zu mremap=%zu mprotect=%zu "
+		   "madvise=%zu reused=%zu",
+		   os_pid(), tally.mmap, tally.munmap, tally.mremap,
+		   tally.mprotect, tally.madvise, tally.reused);
+}
+
+static void stat_print(void)
+{
+	stat_say(&log_out);
+}
+
+/* ALLOC_STATS */
+__attribute__((destructor)) static void stat_end(void)
+{
+	if (stats_out.path[0])
+		stat_say(&stats_out);
 }
 
 static int stat_xml(int flags, FILE *out)

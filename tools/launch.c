@@ -1,8 +1,9 @@
 /*
- * launch [OPTIONS] CMD... - runs CMD once and measures it.
+ * launch.c - alloc launch [OPTIONS] CMD...: runs CMD once and measures it.
  *
  *   -o FILE  write the result to FILE: wall seconds, CPU seconds, peak RSS in
- *            KiB, exit status (128 + signal when killed)
+ *            KiB, exit status (128 + signal when killed), user and system
+ *            seconds, minor and major page faults
  *   -p SO    preload SO, in front of what LD_PRELOAD has
  *   -w MB    first touch and free MB of memory in another process, so that
  *            page faults of CMD are served from memory the host has given
@@ -11,16 +12,14 @@
  *            how many had SO mapped when they ended, how many there were, and
  *            the program of the first that had not
  *
- * A process starts with the peak RSS of the one that forked it, therefore this
- * is a program of its own, as small as can be and best linked statically.
+ * For the other subcommands. A process starts with the peak RSS of the one that
+ * forked it: therefore this is run in a process of its own, which stays small,
+ * and the program is best linked statically.
  */
-#define _GNU_SOURCE
+#include "alloc.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -157,6 +156,11 @@ static double seconds(struct timespec a, struct timespec b)
 	       (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
 }
 
+static double of(struct timeval t)
+{
+	return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
+}
+
 static int measure(char **argv, FILE *out)
 {
 	struct timespec begin, end;
@@ -171,15 +175,14 @@ static int measure(char **argv, FILE *out)
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
 				       WEXITSTATUS(status);
-	fprintf(out, "%.6f %.6f %ld %d\n", seconds(begin, end),
-		(double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
-			(double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) *
-				1e-6,
-		ru.ru_maxrss, status);
+	fprintf(out, "%.6f %.6f %ld %d %.6f %.6f %ld %ld\n",
+		seconds(begin, end), of(ru.ru_utime) + of(ru.ru_stime),
+		ru.ru_maxrss, status, of(ru.ru_utime), of(ru.ru_stime),
+		ru.ru_minflt, ru.ru_majflt);
 	return status;
 }
 
-int main(int argc, char **argv)
+int launch_main(int argc, char **argv)
 {
 	int opt, status = 0;
 	FILE *out;
@@ -196,7 +199,7 @@ int main(int argc, char **argv)
 	}
 	out = optind < argc ? fopen(result, "we") : NULL;
 	if (!out) {
-		fprintf(stderr, "usage: launch [-qt] [-o FILE] [-p SO] "
+		fprintf(stderr, "usage: alloc launch [-qt] [-o FILE] [-p SO] "
 				"[-w MB] CMD...\n");
 		return 125;
 	}

@@ -1,0 +1,326 @@
+/*
+ * alloc.c - the command-line tool: runs programs on the allocator, and finds
+ * out what it does for them. Here are main, help, and `alloc run`.
+ */
+#include "alloc.h"
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#else
+#define MACHINE EM_AARCH64
+#endif
+
+_Noreturn void fail(const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fputs("alloc: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(2);
+}
+
+void warn(const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fputs("alloc: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+void *need(size_t count, size_t size)
+{
+	void *p = calloc(count ? count : 1, size);
+
+	if (!p)
+		fail("out of memory");
+	return p;
+}
+
+long number(const char *option, const char *text, long min, long max)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n < min || n > max)
+		fail("--%s '%s' is not a number from %ld to %ld", option, text,
+		     min, max);
+	return n;
+}
+
+/* -- can the program be preloaded? */
+
+static char *find_program(const char *name)
+{
+	char *path = getenv("PATH"), *dirs, *full, *dir;
+
+	if (strchr(name, '/'))
+		return access(name, X_OK) == 0 ? strdup(name) : NULL;
+	dirs = strdup(path ? path : "/usr/bin:/bin");
+	while ((dir = strsep(&dirs, ":")) != NULL) {
+		struct stat st;
+
+		if (asprintf(&full, "%s/%s", *dir ? dir : ".", name) < 0)
+			fail("out of memory");
+		if (access(full, X_OK) == 0 && stat(full, &st) == 0 &&
+		    S_ISREG(st.st_mode))
+			return full;
+	}
+	return NULL;
+}
+
+/* It gets rights that its caller lacks: then the loader ignores LD_PRELOAD. */
+static bool gains_rights(const char *path)
+{
+	struct stat st;
+	char caps[64];
+
+	if (stat(path, &st) < 0)
+		return false;
+	return (st.st_mode & S_ISUID && st.st_uid != getuid()) ||
+	       (st.st_mode & S_ISGID && st.st_gid != getgid()) ||
+	       (getuid() &&
+		getxattr(path, "security.capability", caps, sizeof(caps)) > 0);
+}
+
+static bool has_loader(int fd, const Elf64_Ehdr *e)
+{
+	for (unsigned i = 0; i < e->e_phnum; i++) {
+		Elf64_Phdr ph;
+		off_t at = (off_t)(e->e_phoff + i * sizeof(ph));
+
+		if (pread(fd, &ph, sizeof(ph), at) == sizeof(ph) &&
+		    ph.p_type == PT_INTERP)
+			return true;
+	}
+	return false;
+}
+
+/* Of a script, its interpreter is looked at: that is what runs. */
+static void check_file(const char *path, int depth)
+{
+	union {
+		char text[256];
+		Elf64_Ehdr elf;
+	} head = { .text = "" };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, &head, sizeof(head) - 1);
+	char *s = head.text + 2, *word;
+
+	if (gains_rights(path))
+		fail("%s is set-user-ID, or gets rights in another way: the "
+		     "system does not let it be preloaded",
+		     path);
+	if (n > 2 && memcmp(head.text, "#!", 2) == 0 && depth < 4) {
+		s[strcspn(s, "\n")] = '\0';
+		s += strspn(s, " \t");
+		word = strsep(&s, " \t");
+		if (s && strstr(word, "/env"))
+			word = find_program(s + strspn(s, " \t"));
+		if (word && access(word, X_OK) == 0)
+			check_file(word, depth + 1);
+	} else if (n >= (ssize_t)sizeof(head.elf) &&
+		   memcmp(head.text, ELFMAG, SELFMAG) == 0) {
+		if (head.elf.e_ident[EI_CLASS] != ELFCLASS64 ||
+		    head.elf.e_machine != MACHINE)
+			fail("%s is a program for another kind of machine: the "
+			     "library can't be preloaded into it",
+			     path);
+		if (!has_loader(fd, &head.elf))
+			fail("%s is linked statically: nothing can be "
+			     "preloaded into it",
+			     path);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+void check_command(char **cmd)
+{
+	char *path;
+
+	if (!cmd[0])
+		fail("no command given; see alloc help");
+	path = find_program(cmd[0]);
+	if (!path)
+		fail("no program %s", cmd[0]);
+	check_file(path, 0);
+}
+
+/* -- alloc run */
+
+static const char run_help[] =
+	"usage: alloc run [OPTION...] [--] CMD...\n"
+	"\n"
+	"Runs CMD on the allocator, and ends as CMD ends. The library is added to\n"
+	"LD_PRELOAD, behind what is there.\n"
+	"\n"
+	"  --thresh N   freed blocks of OS memory kept for reuse (ALLOC_THRESH)\n"
+	"  --direct     a mapping of its own for every block (ALLOC_DIRECT)\n"
+	"  --check N    level of checking; this version has level 1, always on\n"
+	"  --stats      at the end, what the processes held and asked of the\n"
+	"               kernel, on standard error\n"
+	"  --lib FILE   the library; default: allocator.so beside this program,\n"
+	"               or where it was installed\n"
+	"  --help       this\n"
+	"\n"
+	"Exit status: that of CMD; 2 when it can't be run.\n"
+	"Example: alloc run --thresh 50 --stats -- sort /etc/services\n";
+
+static pid_t running;
+
+static void pass_on(int sig)
+{
+	kill(running, sig);
+}
+
+/* Prints what the processes of CMD have written, and ends as CMD did. */
+_Noreturn static void run_with_statistics(char **cmd)
+{
+	char path[] = "/tmp/alloc.XXXXXX", line[512];
+	int status, fd = mkstemp(path);
+	FILE *f;
+
+	if (fd < 0)
+		fail("no temporary file %s: %s", path, strerror(errno));
+	setenv("ALLOC_STATS", path, 1);
+	running = fork();
+	if (running == 0) {
+		close(fd);
+		execvp(cmd[0], cmd);
+		fail("%s: %s", cmd[0], strerror(errno));
+	}
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGTERM, pass_on);
+	signal(SIGHUP, pass_on);
+	while (waitpid(running, &status, 0) < 0 && errno == EINTR)
+		;
+	f = fdopen(fd, "r");
+	while (f && fgets(line, sizeof(line), f))
+		fputs(line, stderr);
+	unlink(path);
+	if (!WIFSIGNALED(status))
+		exit(WEXITSTATUS(status));
+	signal(WTERMSIG(status), SIG_DFL);
+	raise(WTERMSIG(status));
+	exit(128 + WTERMSIG(status));
+}
+
+static void set_preload(const char *so)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char *value;
+
+	if (strpbrk(so, " :"))
+		fail("%s has a blank or a colon in its name: it can't be "
+		     "preloaded",
+		     so);
+	if (asprintf(&value, "%s%s%s", old ? old : "", old && *old ? ":" : "",
+		     so) < 0)
+		fail("out of memory");
+	setenv("LD_PRELOAD", value, 1);
+}
+
+int run_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "thresh", required_argument, NULL, 't' },
+		{ "direct", no_argument, NULL, 'd' },
+		{ "check", required_argument, NULL, 'c' },
+		{ "stats", no_argument, NULL, 's' },
+		{ "lib", required_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 }
+	};
+	const char *lib = NULL;
+	bool stats = false;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		switch (opt) {
+		case 't':
+			number("thresh", optarg, 0, 65536);
+			setenv("ALLOC_THRESH", optarg, 1);
+			break;
+		case 'd': setenv("ALLOC_DIRECT", "1", 1); break;
+		case 'c': number("check", optarg, 1, 1); break;
+		case 's': stats = true; break;
+		case 'l': lib = optarg; break;
+		case 'h': fputs(run_help, stdout); return 0;
+		default: return 2;
+		}
+	}
+	argv += optind;
+	check_command(argv);
+	set_preload(library_path(lib));
+	if (stats)
+		run_with_statistics(argv);
+	execvp(argv[0], argv);
+	fail("%s: %s", argv[0], strerror(errno));
+}
+
+/* -- main */
+
+static const char help[] =
+	"usage: alloc COMMAND [OPTION...]\n"
+	"\n"
+	"  run       run a program on the allocator\n"
+	"  sweep     measure a program over ALLOC_THRESH, and recommend one\n"
+	"  compare   measure a program on several allocators\n"
+	"  bench     measure our own workloads on several allocators\n"
+	"  bars      draw a data file as bars of text\n"
+	"  help      this; `alloc COMMAND --help` tells all about a command\n"
+	"\n"
+	"Exit status: 0; 1 when something measured went wrong; 2 for bad usage;\n"
+	"130 when interrupted. `alloc run` ends as the program does.\n";
+
+static int help_main(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	fputs(help, stdout);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "run", run_main },         { "sweep", sweep_main },
+	{ "compare", compare_main }, { "bench", bench_main },
+	{ "bars", bars_main },       { "launch", launch_main },
+	{ "help", help_main },       { "--help", help_main },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		fputs(help, stderr);
+		return 2;
+	}
+	for (size_t i = 0; i < COUNT(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	fail("no command '%s'; see alloc help", argv[1]);
+}

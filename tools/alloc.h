@@ -1,0 +1,137 @@
+/*
+ * alloc.h - what the files of the command-line tool share.
+ *
+ * alloc.c has main, help and `run`; each other subcommand has a file. All data
+ * are small and live until the process ends: nothing is freed.
+ */
+#ifndef ALLOC_H
+#define ALLOC_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* One line on standard error, then exit status 2. */
+_Noreturn void fail(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Memory, zeroed, or the end of the program. */
+void *need(size_t count, size_t size);
+
+/* The argument of an option, or the end of the program. */
+long number(const char *option, const char *text, long min, long max);
+
+/* -- bars.c: rows of numbers as bars of text */
+
+struct table {
+	size_t rows, cols;
+	char **label;  /* rows */
+	char **series; /* cols, or NULL when they have no names */
+	double *value; /* rows * cols; NAN where there is none */
+};
+
+struct look {
+	const char *title;  /* NULL: none */
+	int width;          /* columns of the longest bar; 0: what fits */
+	const char *format; /* of a value, for printf; NULL: what suits all */
+	const char *suffix; /* after each value; NULL: none */
+	const char *tick;   /* NULL: block characters, or # */
+	const char *color;  /* names, comma separated; NULL: none */
+	bool sort;          /* largest first */
+	bool no_labels, no_values;
+	char delim; /* between label and value; 0: comma or blanks */
+};
+
+/* Reads termgraph's format; fails with one line that names file and line. */
+struct table *table_read(const char *path, const struct look *look);
+void table_draw(const struct table *t, const struct look *look, FILE *out);
+int bars_main(int argc, char **argv);
+
+/* -- stats.c */
+
+struct ratio {
+	double value, low, high; /* the interval of 95 % */
+};
+
+double median(const double *v, size_t n);
+double mad(const double *v, size_t n);
+uint64_t random_next(uint64_t *state);
+struct ratio ratio_of(const double *a, size_t na, const double *b, size_t nb);
+
+/* -- launch.c: the process that starts and measures one run */
+
+int launch_main(int argc, char **argv);
+
+/* -- measure.c: runs of a program, side by side */
+
+enum metric { WALL, CPU, USER, SYS, RSS, FAULTS, SYSCALLS, REUSED, METRICS };
+
+struct metric_name {
+	const char *name, *title, *unit;
+};
+extern const struct metric_name metrics[METRICS];
+
+/* A way to run the program: an allocator, or a threshold. */
+struct side {
+	const char *name;
+	const char *so;     /* NULL: what the program has by itself */
+	const char *env[4]; /* NAME=VALUE */
+	double *run[METRICS];
+	size_t runs;  /* that count */
+	size_t noisy; /* of these, with a busy machine */
+	size_t failed;
+	int status; /* of the last run that failed */
+};
+
+struct plan {
+	char **cmd;
+	struct side *side;
+	size_t sides, runs, warmup;
+	long prewarm;  /* MiB; -1: what suits the machine */
+	bool statuses; /* any exit status counts, as long as it is the same */
+	const char *what; /* for the progress bar */
+};
+
+void measure_all(struct plan *p);
+extern volatile int interrupted; /* by ^C */
+const char *self_path(void);
+char *library_path(const char *named);
+/* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
+int is_loaded(char **cmd, const char *so);
+void check_command(char **cmd);
+
+/* -- plot.c: files that others read */
+
+void json_string(FILE *out, const char *s);
+void json_values(FILE *out, const double *v, size_t n);
+void json_command(FILE *out, char **cmd);
+FILE *open_output(const char *path);
+void close_output(FILE *out, const char *path);
+
+struct plot {
+	const char *title, *ylabel;
+	const char **label;
+	const double *value, *low, *high; /* low, high: NULL or whiskers */
+	size_t n;
+	size_t mark; /* the bar that stands out; n: none */
+};
+/* By gnuplot, to an SVG or PNG as the name says. */
+void plot_bars(const struct plot *p, const char *path);
+
+/* -- the subcommands */
+
+int run_main(int argc, char **argv);
+int sweep_main(int argc, char **argv);
+int compare_main(int argc, char **argv);
+int bench_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,383 @@
+/*
+ * measure.c - runs of a program under several sides, fairly.
+ *
+ * The sides take turns, in a new order in every round, so that a change of the
+ * machine's mood meets all of them. Each run is started by launch.c in a new
+ * process, which stays small, and after memory was warmed up. A run during
+ * which other programs took much of the processors is repeated.
+ */
+#include "alloc.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETRIES 2         /* of a noisy run */
+#define NOISY_SHARE 0.15  /* of all processors, taken by others */
+#define NOISY_SECONDS .03 /* /proc/stat counts in hundredths */
+
+const struct metric_name metrics[METRICS] = {
+	[WALL] = { "wall_s", "time", "s" },
+	[CPU] = { "cpu_s", "CPU time", "s" },
+	[USER] = { "user_s", "user time", "s" },
+	[SYS] = { "system_s", "system time", "s" },
+	[RSS] = { "rss_kib", "peak RSS", "KiB" },
+	[FAULTS] = { "faults", "page faults", "" },
+	[SYSCALLS] = { "syscalls", "memory calls", "" },
+	[REUSED] = { "reused", "cache hits", "" },
+};
+
+volatile int interrupted;
+
+static void on_interrupt(int sig)
+{
+	interrupted = sig;
+}
+
+const char *self_path(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n < 0)
+		fail("/proc/self/exe can't be read: %s", strerror(errno));
+	path[n] = '\0';
+	return path;
+}
+
+/* -- the machine */
+
+/* Seconds that all processors were busy so far, stolen ones included. */
+static double busy_seconds(void)
+{
+	double user, nice, sys, idle, wait, irq, soft, steal = 0;
+	FILE *f = fopen("/proc/stat", "r");
+	int n = f ? fscanf(f, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &user,
+			   &nice, &sys, &idle, &wait, &irq, &soft, &steal) :
+		    0;
+
+	if (f)
+		fclose(f);
+	if (n < 7)
+		return NAN;
+	return (user + nice + sys + irq + soft + steal) /
+	       (double)sysconf(_SC_CLK_TCK);
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double cpu_of(const struct rusage *ru)
+{
+	return (double)(ru->ru_utime.tv_sec + ru->ru_stime.tv_sec) +
+	       (double)(ru->ru_utime.tv_usec + ru->ru_stime.tv_usec) * 1e-6;
+}
+
+/*
+ * MiB to touch before each run. The memory of a virtual machine is given back
+ * to its host when it is free: a page fault then costs up to twenty times as
+ * much, on whichever side comes first.
+ */
+static long prewarm_default(void)
+{
+	char line[4096];
+	bool virtual = false;
+	long kib = 0, available = 0;
+	FILE *f = fopen("/proc/cpuinfo", "r");
+
+	while (f && !virtual && fgets(line, sizeof(line), f))
+		virtual = strstr(line, " hypervisor") != NULL;
+	if (f)
+		fclose(f);
+	f = fopen("/proc/meminfo", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %ld", &kib) == 1)
+			available = kib;
+	if (f)
+		fclose(f);
+	if (!virtual)
+		return 0;
+	return available / 4096 < 400 ? available / 4096 : 400;
+}
+
+/* -- one run */
+
+struct one {
+	double value[METRICS];
+	int status;
+	bool noisy;
+};
+
+/* Sums up `key=` over the statistics of all processes of the run. */
+static double statistic(const char *text, const char *key)
+{
+	double sum = NAN;
+	size_t len = strlen(key);
+
+	for (const char *s = text; (s = strstr(s, key)) != NULL; s += len)
+		if (s[-1] == ' ' && s[len] == '=')
+			sum = (isnan(sum) ? 0 : sum) +
+			      strtod(s + len + 1, NULL);
+	return sum;
+}
+
+static void read_statistics(const char *path, struct one *o)
+{
+	static const char *const calls[] = { "mmap", "munmap", "mremap",
+					     "madvise", "mprotect" };
+	static char text[1 << 20];
+	FILE *f = fopen(path, "r");
+	size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+
+	if (f)
+		fclose(f);
+	text[n] = '\0';
+	o->value[SYSCALLS] = 0;
+	for (size_t i = 0; i < COUNT(calls); i++)
+		o->value[SYSCALLS] += statistic(text, calls[i]);
+	o->value[REUSED] = statistic(text, "reused");
+}
+
+static char *temp_file(void)
+{
+	const char *dir = getenv("TMPDIR");
+	char *path;
+	int fd;
+
+	if (asprintf(&path, "%s/alloc.XXXXXX", dir && *dir ? dir : "/tmp") < 0)
+		fail("out of memory");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		fail("no temporary file %s: %s", path, strerror(errno));
+	close(fd);
+	return path;
+}
+
+/* Becomes launch.c, which runs the command. */
+_Noreturn static void become_launch(const char **args, char **cmd,
+				    const struct side *s)
+{
+	const char *argv[16];
+	size_t n = 0, words = 0;
+	char **all;
+
+	argv[n++] = self_path();
+	argv[n++] = "launch";
+	while (*args)
+		argv[n++] = *args++;
+	while (cmd[words])
+		words++;
+	all = need(n + words + 1, sizeof(*all));
+	memcpy(all, argv, n * sizeof(*all));
+	memcpy(all + n, cmd, words * sizeof(*all));
+	for (size_t i = 0; s && i < COUNT(s->env); i++)
+		if (s->env[i])
+			putenv(strdup(s->env[i]));
+	execv(all[0], all);
+	_exit(127);
+}
+
+static bool read_result(const char *path, struct one *o)
+{
+	FILE *f = fopen(path, "r");
+	double minor, major;
+	int n = f ? fscanf(f, "%lf %lf %lf %d %lf %lf %lf %lf", &o->value[WALL],
+			   &o->value[CPU], &o->value[RSS], &o->status,
+			   &o->value[USER], &o->value[SYS], &minor, &major) :
+		    0;
+
+	if (f)
+		fclose(f);
+	o->value[FAULTS] = minor + major;
+	return n == 8;
+}
+
+static void run_once(const struct plan *p, const struct side *s, struct one *o)
+{
+	char *result = temp_file(), *statistics = temp_file(), warm[32];
+	double busy = busy_seconds(), begin = now(), other;
+	struct rusage ru;
+	int status;
+	pid_t pid;
+
+	snprintf(warm, sizeof(warm), "%ld", p->prewarm);
+	pid = fork();
+	if (pid == 0) {
+		const char *args[] = { "-q",
+				       "-w",
+				       warm,
+				       "-o",
+				       result,
+				       "-p",
+				       s->so ? s->so : "",
+				       NULL };
+
+		setenv("ALLOC_STATS", statistics, 1);
+		become_launch(args, p->cmd, s);
+	}
+	while (wait4(pid, &status, 0, &ru) < 0 && errno == EINTR)
+		;
+	other = busy_seconds() - busy - cpu_of(&ru);
+	begin = now() - begin;
+	o->noisy = other > NOISY_SECONDS &&
+		   other > NOISY_SHARE * begin *
+				   (double)sysconf(_SC_NPROCESSORS_ONLN);
+	if (!read_result(result, o) && !interrupted)
+		fail("%s could not be run", p->cmd[0]);
+	read_statistics(statistics, o);
+	unlink(result);
+	unlink(statistics);
+	free(result);
+	free(statistics);
+}
+
+/* -- all runs */
+
+static void show_progress(const struct plan *p, size_t done, size_t all,
+			  double begin)
+{
+	double left =
+		done ? (now() - begin) / (double)done * (double)(all - done) :
+		       0;
+	struct winsize w = { .ws_col = 80 };
+	int cells, full;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	ioctl(STDERR_FILENO, TIOCGWINSZ, &w);
+	cells = w.ws_col > 60 ? w.ws_col - 50 : 10;
+	full = (int)((double)cells * (double)done / (double)all);
+	fprintf(stderr, "\r%s [", p->what);
+	for (int i = 0; i < cells; i++)
+		fputc(i < full ? '#' : ' ', stderr);
+	fprintf(stderr, "] %zu of %zu", done, all);
+	if (done)
+		fprintf(stderr, ", %d:%02d left", (int)left / 60,
+			(int)left % 60);
+	fprintf(stderr, "\033[K%s", done == all ? "\r\033[K" : "");
+}
+
+/* A run counts unless it failed: then it is reported, not averaged in. */
+static void keep(const struct plan *p, struct side *s, const struct one *o)
+{
+	if (o->status && (!p->statuses || o->status > 125)) {
+		s->failed++;
+		s->status = o->status;
+		return;
+	}
+	s->failed += o->status != 0;
+	s->status = o->status ? o->status : s->status;
+	s->noisy += o->noisy;
+	for (size_t m = 0; m < METRICS; m++)
+		s->run[m][s->runs] = o->value[m];
+	s->runs++;
+}
+
+static void shuffle(size_t *order, size_t n, uint64_t *state)
+{
+	for (size_t i = n; i > 1; i--) {
+		size_t j = random_next(state) % i, swap = order[i - 1];
+
+		order[i - 1] = order[j];
+		order[j] = swap;
+	}
+}
+
+void measure_all(struct plan *p)
+{
+	struct sigaction act = { .sa_handler = on_interrupt };
+	size_t *order = need(p->sides, sizeof(*order)), done = 0;
+	size_t rounds = p->warmup + p->runs, all = rounds * p->sides;
+	uint64_t state = 0x9e3779b97f4a7c15u;
+	double begin = now();
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	if (p->prewarm < 0)
+		p->prewarm = prewarm_default();
+	for (size_t i = 0; i < p->sides; i++) {
+		order[i] = i;
+		for (size_t m = 0; m < METRICS; m++)
+			p->side[i].run[m] = need(p->runs + 1, sizeof(double));
+	}
+	for (size_t r = 0; r < rounds; r++) {
+		shuffle(order, p->sides, &state);
+		for (size_t i = 0; i < p->sides; i++) {
+			struct side *s = &p->side[order[i]];
+			struct one o = { .noisy = true };
+
+			show_progress(p, done++, all, begin);
+			for (int t = 0; o.noisy && t <= RETRIES; t++)
+				if (!interrupted)
+					run_once(p, s, &o);
+			if (interrupted) {
+				show_progress(p, all, all, begin);
+				return;
+			}
+			if (r >= p->warmup)
+				keep(p, s, &o);
+		}
+	}
+	show_progress(p, all, all, begin);
+}
+
+/* -- the library, and whether a program has it */
+
+char *library_path(const char *named)
+{
+	static const char *const places[] = { "allocator.so",
+					      "../lib/allocator/allocator.so",
+					      "../lib/allocator.so" };
+	char *dir = strdup(self_path()), *path;
+
+	if (named) {
+		path = realpath(named, NULL);
+		if (!path)
+			fail("no library %s: %s", named, strerror(errno));
+		return path;
+	}
+	*strrchr(dir, '/') = '\0';
+	for (size_t i = 0; i < COUNT(places); i++) {
+		char *near;
+
+		if (asprintf(&near, "%s/%s", dir, places[i]) < 0)
+			fail("out of memory");
+		path = realpath(near, NULL);
+		if (path)
+			return path;
+	}
+	fail("no allocator.so beside %s; build it with make, or name it "
+	     "with --lib",
+	     self_path());
+}
+
+int is_loaded(char **cmd, const char *so)
+{
+	const char *args[] = { "-q", "-t", "-o", temp_file(), "-p", so, NULL };
+	int loaded = 0, total = 0;
+	pid_t pid = fork();
+	FILE *f;
+
+	if (pid == 0)
+		become_launch(args, cmd, NULL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	f = fopen(args[3], "r");
+	if (f && fscanf(f, "%d %d", &loaded, &total) != 2)
+		total = 0;
+	if (f)
+		fclose(f);
+	unlink(args[3]);
+	return total ? loaded > 0 : -1;
+}

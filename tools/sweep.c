@@ -1,0 +1,444 @@
+/*
+ * sweep.c - alloc sweep: a program over ALLOC_THRESH, and which one to take.
+ */
+#include "alloc.h"
+#include <getopt.h>
+#include <math.h>
+
+#define NOISE_MIN 0.02   /* of a time: less is not told apart */
+#define WORTH 0.05       /* of all that caching saves: no more is asked for */
+#define SIDES_MAX 10000L /* thresholds */
+
+static const char sweep_help[] =
+	"usage: alloc sweep [OPTION...] [--] [CMD...]\n"
+	"\n"
+	"Runs CMD (find / -xdev) at each of a range of ALLOC_THRESH, draws bars of\n"
+	"what it cost, and recommends the smallest threshold that gets nearly all\n"
+	"that caching can give. All thresholds take turns in every round, in random\n"
+	"order; the output of CMD is thrown away.\n"
+	"\n"
+	"  --from N, --to N, --step N   the thresholds: 0 to 400 by 10\n"
+	"  --runs N        that count, at each threshold (5)\n"
+	"  --warmup N      before, that do not count (1)\n"
+	"  --direct        the original design: a mapping for every block\n"
+	"  --metric NAME   what is drawn: time (default), rss, syscalls, faults\n"
+	"  --out FILE      what is drawn, for alloc bars (benchmark.out)\n"
+	"  --json FILE, --csv FILE   all that was measured\n"
+	"  --svg FILE, --png FILE    a picture, by gnuplot\n"
+	"  -i, --ignore-failure      count runs that end with a status above 0\n"
+	"  --prewarm MIB   memory touched and freed before each run; by default\n"
+	"                  400 on virtual machines, where cold memory is slow\n"
+	"  --lib FILE      the library\n"
+	"  --help          this\n"
+	"\n"
+	"^C ends it early; what was measured by then is kept.\n"
+	"Exit status: 0; 1 if runs failed; 2 for bad usage; 130 after ^C.\n"
+	"Example: alloc sweep --step 50 --runs 3 -- find /usr -xdev\n";
+
+static struct {
+	long from, to, step, runs, warmup, prewarm;
+	bool direct, ignore;
+	enum metric metric;
+	const char *lib, *out, *json, *csv, *svg, *png;
+} opt = {
+	0,    400,  10,   5,   1, -1, false, false, WALL, NULL, "benchmark.out",
+	NULL, NULL, NULL, NULL
+};
+
+static enum metric metric_named(const char *name)
+{
+	static const struct {
+		const char *name;
+		enum metric metric;
+	} names[] = { { "time", WALL },
+		      { "rss", RSS },
+		      { "syscalls", SYSCALLS },
+		      { "faults", FAULTS } };
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (strcmp(name, names[i].name) == 0)
+			return names[i].metric;
+	fail("--metric '%s' is none of time, rss, syscalls, faults", name);
+}
+
+static const struct option options[] = {
+	{ "from", required_argument, NULL, 'f' },
+	{ "to", required_argument, NULL, 't' },
+	{ "step", required_argument, NULL, 's' },
+	{ "runs", required_argument, NULL, 'r' },
+	{ "warmup", required_argument, NULL, 'w' },
+	{ "direct", no_argument, NULL, 'd' },
+	{ "metric", required_argument, NULL, 'm' },
+	{ "out", required_argument, NULL, 'o' },
+	{ "json", required_argument, NULL, 'j' },
+	{ "csv", required_argument, NULL, 'c' },
+	{ "svg", required_argument, NULL, 'v' },
+	{ "png", required_argument, NULL, 'p' },
+	{ "ignore-failure", no_argument, NULL, 'i' },
+	{ "prewarm", required_argument, NULL, 'W' },
+	{ "lib", required_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 }
+};
+
+/* False: help was asked for. */
+static bool parse(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+i", options, NULL)) != -1) {
+		switch (c) {
+		case 'f': opt.from = number("from", optarg, 0, 65536); break;
+		case 't': opt.to = number("to", optarg, 0, 65536); break;
+		case 's': opt.step = number("step", optarg, 1, 65536); break;
+		case 'r': opt.runs = number("runs", optarg, 1, 10000); break;
+		case 'w': opt.warmup = number("warmup", optarg, 0, 1000); break;
+		case 'W':
+			opt.prewarm = number("prewarm", optarg, 0, 1 << 20);
+			break;
+		case 'd': opt.direct = true; break;
+		case 'i': opt.ignore = true; break;
+		case 'm': opt.metric = metric_named(optarg); break;
+		case 'o': opt.out = optarg; break;
+		case 'j': opt.json = optarg; break;
+		case 'c': opt.csv = optarg; break;
+		case 'v': opt.svg = optarg; break;
+		case 'p': opt.png = optarg; break;
+		case 'l': opt.lib = optarg; break;
+		case 'h': return false;
+		default: exit(2);
+		}
+	}
+	if (opt.to < opt.from)
+		fail("--to %ld is below --from %ld", opt.to, opt.from);
+	if ((opt.to - opt.from) / opt.step >= SIDES_MAX)
+		fail("more than %ld thresholds; a larger --step is needed",
+		     SIDES_MAX);
+	return true;
+}
+
+static struct side *make_sides(const char *so, size_t n)
+{
+	struct side *side = need(n, sizeof(*side));
+
+	for (size_t i = 0; i < n; i++) {
+		char *env, *name;
+
+		if (asprintf(&env, "ALLOC_THRESH=%ld",
+			     opt.from + (long)i * opt.step) < 0)
+			fail("out of memory");
+		name = strchr(env, '=') + 1;
+		side[i] = (struct side){ .name = name, .so = so };
+		side[i].env[0] = env;
+		side[i].env[1] = opt.direct ? strdup("ALLOC_DIRECT=1") : NULL;
+	}
+	return side;
+}
+
+/* Those that have runs come first. */
+static size_t drop_empty(struct side *side, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (side[i].runs)
+			side[kept++] = side[i];
+	return kept;
+}
+
+static double middle(const struct side *s, enum metric m)
+{
+	return median(s->run[m], s->runs);
+}
+
+/* -- the recommendation */
+
+struct advice {
+	size_t pick, plateau; /* plateau: from here to the end */
+	bool flat;
+	double noise;            /* as a part of a time */
+	struct ratio end, start; /* pick to plateau, pick to the first */
+};
+
+/* All runs of the sides from `from` on. */
+static double *pool(const struct side *s, size_t from, size_t n, size_t *count)
+{
+	double *v;
+
+	*count = 0;
+	for (size_t i = from; i < n; i++)
+		*count += s[i].runs;
+	v = need(*count, sizeof(*v));
+	*count = 0;
+	for (size_t i = from; i < n; i++)
+		for (size_t k = 0; k < s[i].runs; k++)
+			v[(*count)++] = s[i].run[WALL][k];
+	return v;
+}
+
+/*
+ * More caching can't cost time, so what rises is noise: neighbours that do are
+ * drawn together, until the medians fall from first to last.
+ */
+static double *falling(const struct side *s, size_t n)
+{
+	double *level = need(n, sizeof(*level)), *out = need(n, sizeof(*out));
+	size_t *width = need(n, sizeof(*width)), top = 0, at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		level[top] = middle(&s[i], WALL);
+		width[top++] = 1;
+		while (top > 1 && level[top - 2] < level[top - 1]) {
+			double sum = level[top - 2] * (double)width[top - 2] +
+				     level[top - 1] * (double)width[top - 1];
+
+			width[top - 2] += width[top - 1];
+			level[top - 2] = sum / (double)width[top - 2];
+			top--;
+		}
+	}
+	for (size_t i = 0; i < top; i++)
+		while (width[i]--)
+			out[at++] = level[i];
+	return out;
+}
+
+/* How much the runs of one threshold differ, typically. */
+static double noise_of(const struct side *s, size_t n)
+{
+	double *part = need(n, sizeof(*part)), noise;
+
+	for (size_t i = 0; i < n; i++)
+		part[i] = mad(s[i].run[WALL], s[i].runs) / middle(&s[i], WALL);
+	noise = 1.4826 * median(part, n);
+	return noise > NOISE_MIN ? noise : NOISE_MIN;
+}
+
+static struct advice advise(const struct side *s, size_t n)
+{
+	struct advice a = { .plateau = n - (n + 2) / 3 };
+	double *fall = falling(s, n), *end, good, plateau;
+	size_t count;
+
+	end = pool(s, a.plateau, n, &count);
+	plateau = median(end, count);
+	a.noise = noise_of(s, n);
+	good = plateau * (1 + a.noise) + WORTH * (fall[0] - plateau);
+	a.flat = fall[0] <= good ||
+		 ratio_of(s[0].run[WALL], s[0].runs, end, count).low <=
+			 1 + a.noise;
+	while (!a.flat && fall[a.pick] > good)
+		a.pick++;
+	s += a.pick;
+	a.end = ratio_of(s->run[WALL], s->runs, end, count);
+	a.start = ratio_of(s->run[WALL], s->runs, s[-(long)a.pick].run[WALL],
+			   s[-(long)a.pick].runs);
+	return a;
+}
+
+static void print_advice(const struct side *s, size_t n, const struct advice *a)
+{
+	const struct side *pick = &s[a->pick];
+
+	printf("recommended: ALLOC_THRESH=%s\n", pick->name);
+	if (a->flat) {
+		printf("  the curve is flat within the noise of %.0f %%: "
+		       "more caching saves no time here\n",
+		       100 * a->noise);
+		return;
+	}
+	printf("  time is %.2f (95 %%: %.2f to %.2f) of what it is from %s on; "
+	       "noise %.0f %%\n",
+	       a->end.value, a->end.low, a->end.high, s[a->plateau].name,
+	       100 * a->noise);
+	printf("  against %s: %.0f %% less time (95 %%: %.0f to %.0f)",
+	       s[0].name, 100 * (1 - a->start.value), 100 * (1 - a->start.high),
+	       100 * (1 - a->start.low));
+	if (middle(&s[0], SYSCALLS) > 0)
+		printf(", %.0f %% fewer memory calls",
+		       100 * (1 - middle(pick, SYSCALLS) /
+					  middle(&s[0], SYSCALLS)));
+	printf(", %+.1f MiB peak RSS\n",
+	       (middle(pick, RSS) - middle(&s[0], RSS)) / 1024);
+	(void)n;
+}
+
+/* -- what is written */
+
+static void write_out(const struct side *s, size_t n)
+{
+	FILE *out = open_output(opt.out);
+
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, "%s,%.6g\n", s[i].name, middle(&s[i], opt.metric));
+	close_output(out, opt.out);
+}
+
+static void write_csv(const struct side *s, size_t n)
+{
+	FILE *out = open_output(opt.csv);
+
+	fputs("threshold,run", out);
+	for (size_t m = 0; m < METRICS; m++)
+		fprintf(out, ",%s", metrics[m].name);
+	for (size_t i = 0; i < n; i++)
+		for (size_t r = 0; r < s[i].runs; r++) {
+			fprintf(out, "\n%s,%zu", s[i].name, r + 1);
+			for (size_t m = 0; m < METRICS; m++)
+				if (isnan(s[i].run[m][r]))
+					fputs(",", out);
+				else
+					fprintf(out, ",%.10g", s[i].run[m][r]);
+		}
+	fputc('\n', out);
+	close_output(out, opt.csv);
+}
+
+static void write_json(const struct plan *p, size_t n, const struct advice *a)
+{
+	FILE *out = open_output(opt.json);
+
+	fputs("{\"schema\":1,", out);
+	json_command(out, p->cmd);
+	fprintf(out, ",\"direct\":%s,\"results\":[",
+		opt.direct ? "true" : "false");
+	for (size_t i = 0; i < n; i++) {
+		const struct side *s = &p->side[i];
+
+		fprintf(out,
+			"%s\n{\"threshold\":%s,\"runs\":%zu,\"failed\":%zu,"
+			"\"noisy\":%zu",
+			i ? "," : "", s->name, s->runs, s->failed, s->noisy);
+		for (size_t m = 0; m < METRICS; m++) {
+			fprintf(out, ",\"%s\":", metrics[m].name);
+			json_values(out, s->run[m], s->runs);
+		}
+		fputc('}', out);
+	}
+	fprintf(out,
+		"],\n\"recommendation\":{\"threshold\":%s,\"flat\":%s,"
+		"\"noise\":%.4f,\"to_plateau\":[%.4f,%.4f,%.4f],"
+		"\"to_first\":[%.4f,%.4f,%.4f]}}\n",
+		p->side[a->pick].name, a->flat ? "true" : "false", a->noise,
+		a->end.value, a->end.low, a->end.high, a->start.value,
+		a->start.low, a->start.high);
+	close_output(out, opt.json);
+}
+
+static char *command_text(char **cmd)
+{
+	char *text = need(1, 1);
+
+	for (size_t i = 0; cmd[i]; i++) {
+		char *more;
+
+		if (asprintf(&more, "%s%s%s", text, i ? " " : "", cmd[i]) < 0)
+			fail("out of memory");
+		text = more;
+	}
+	return text;
+}
+
+static void draw(const struct side *s, size_t n, const char *title,
+		 const struct advice *a)
+{
+	const struct metric_name *m = &metrics[opt.metric];
+	struct table t = { .rows = n, .cols = 1 };
+	struct look look = { .title = title };
+	struct plot plot = { .title = title, .n = n, .mark = a->pick };
+	double *low = need(n, sizeof(*low)), *high = need(n, sizeof(*high));
+
+	t.label = need(n, sizeof(*t.label));
+	t.value = need(n, sizeof(*t.value));
+	for (size_t i = 0; i < n; i++) {
+		double spread = mad(s[i].run[opt.metric], s[i].runs);
+
+		t.label[i] = strdup(s[i].name);
+		t.value[i] = middle(&s[i], opt.metric);
+		low[i] = t.value[i] - spread;
+		high[i] = t.value[i] + spread;
+	}
+	if (asprintf((char **)(uintptr_t)&look.suffix, " %s", m->unit) < 0 ||
+	    asprintf((char **)(uintptr_t)&plot.ylabel, "%s %s", m->title,
+		     m->unit) < 0)
+		fail("out of memory");
+	table_draw(&t, &look, stdout);
+	plot.label = (const char **)(uintptr_t)t.label;
+	plot.value = t.value;
+	plot.low = low;
+	plot.high = high;
+	if (opt.svg)
+		plot_bars(&plot, opt.svg);
+	if (opt.png)
+		plot_bars(&plot, opt.png);
+}
+
+/* True: some runs failed; that is said. */
+static bool report_failures(const struct plan *p)
+{
+	size_t failed = 0, noisy = 0, runs = 0;
+	int status = 0;
+
+	for (size_t i = 0; i < p->sides; i++) {
+		failed += p->side[i].failed;
+		noisy += p->side[i].noisy;
+		runs += p->side[i].runs;
+		status = p->side[i].failed ? p->side[i].status : status;
+	}
+	if (failed && status > 128)
+		warn("%zu runs of %s were killed by signal %d", failed,
+		     p->cmd[0], status - 128);
+	else if (failed)
+		warn("%zu runs of %s ended with status %d%s", failed, p->cmd[0],
+		     status,
+		     p->statuses ? "" :
+				   " and do not count; see --ignore-failure");
+	if (noisy)
+		warn("other programs were busy during %zu of %zu runs", noisy,
+		     runs);
+	return failed > 0;
+}
+
+int sweep_main(int argc, char **argv)
+{
+	static char *standard[] = { "find", "/", "-xdev", NULL };
+	struct plan p = { .what = "sweep" };
+	struct advice a;
+	char *title;
+	bool failed;
+
+	if (!parse(argc, argv)) {
+		fputs(sweep_help, stdout);
+		return 0;
+	}
+	p.cmd = argv[optind] ? argv + optind : standard;
+	p.statuses = opt.ignore || p.cmd == standard;
+	check_command(p.cmd);
+	p.sides = (size_t)((opt.to - opt.from) / opt.step) + 1;
+	p.side = make_sides(library_path(opt.lib), p.sides);
+	p.runs = (size_t)opt.runs;
+	p.warmup = (size_t)opt.warmup;
+	p.prewarm = opt.prewarm;
+	measure_all(&p);
+	failed = report_failures(&p);
+	p.sides = drop_empty(p.side, p.sides);
+	if (!p.sides)
+		fail("nothing was measured");
+	if (isnan(middle(&p.side[0], REUSED)))
+		warn("%s did not load the library: all thresholds are the same "
+		     "to it",
+		     p.cmd[0]);
+	a = advise(p.side, p.sides);
+	write_out(p.side, p.sides);
+	if (opt.csv)
+		write_csv(p.side, p.sides);
+	if (opt.json)
+		write_json(&p, p.sides, &a);
+	if (asprintf(&title, "%s: median %s over ALLOC_THRESH%s",
+		     command_text(p.cmd), metrics[opt.metric].title,
+		     opt.direct ? ", ALLOC_DIRECT=1" : "") < 0)
+		fail("out of memory");
+	draw(p.side, p.sides, title, &a);
+	print_advice(p.side, p.sides, &a);
+	return interrupted ? 130 : failed && !p.statuses;
+}
