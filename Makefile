@@ -1,8 +1,11 @@
-# make            ./allocator.so, optimised; CC, CFLAGS, LOGGER, TRACE_ON to taste
+# make            ./allocator.so, optimised, ./alloc and the workloads;
+#                 CC, CFLAGS, LOGGER, TRACE_ON to taste
 # make plain      build/plain.so, by the one command without any flags
 # make run        runs a program on the allocator: make run CMD='sort /etc/passwd'
 # make check      installs what the tests need, then runs all of them
-# make lint, make soak, make bench, make clean
+# make bench      measures the workloads, writes doc/benchmarks.md
+# make install    library, tool, header and manual; PREFIX, DESTDIR to taste
+# make lint, make soak, make clean
 
 CC      ?= cc
 CFLAGS  ?= -O2
@@ -17,6 +20,7 @@ DEFS  = $(LOGGER:%=-DLOGGER=%) $(TRACE_ON:%=-DTRACE_ON=%)
 LINK := -Wl,-z,nodelete,-z,now,-z,relro,-z,defs,--hash-style=gnu
 
 SRC     := allocator.c $(wildcard src/*.[ch] include/*.h)
+TOOL    := $(wildcard tools/*.c)
 BENCHES := $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
 BUILD    = $(CC) $(CFLAGS) $(NEED) $(WARN) $(DEFS) $(LDFLAGS) $(LINK)
 
@@ -27,7 +31,9 @@ RUNS ?= 5
 SOAK ?= 5
 export RUNS SOAK
 
-all: allocator.so
+PREFIX ?= /usr/local
+
+all: allocator.so alloc workloads
 
 # Put in place by one rename: programs may be starting on the old one
 allocator.so: $(SRC) build/flags
@@ -47,15 +53,14 @@ build/plain.so: $(SRC)
 	@mkdir -p build
 	cc allocator.c -shared -fPIC -DLOGGER=0 -DTRACE_ON=0 -o $@
 
-run: compiler allocator.so build/launch
+run: compiler allocator.so alloc
 	@CMD='$(subst ','\'',$(CMD))' tools/runcost
 
-# Static where libc.a is at hand: a small launcher keeps its own size out of
-# the peak RSS that it reports
-build/launch: tools/launch.c
-	@mkdir -p build
-	$(CC) -O1 $(WARN) -static $< -o $@ 2>/dev/null || \
-		$(CC) -O1 $(WARN) $< -o $@
+# Static where libc.a is at hand: what starts a program and measures it should
+# be small, since the peak RSS of a process begins with that of its parent
+alloc: $(TOOL) tools/alloc.h
+	$(CC) -O2 -std=gnu11 $(WARN) -static $(TOOL) -lm -o $@ 2>/dev/null || \
+		$(CC) -O2 -std=gnu11 $(WARN) $(TOOL) -lm -o $@
 
 compiler:
 	@command -v $(CC) >/dev/null || test/setup
@@ -73,14 +78,38 @@ lint:
 soak: allocator.so
 	@test/soak
 
-bench: $(BENCHES)
+bench: all
+	./alloc bench --md doc/benchmarks.md --svg doc/benchmarks.svg
 
-build/bench/%: bench/%.c
+workloads: $(BENCHES) build/bench/about.txt
+
+build/bench/%: bench/%.c bench/bench.h
 	@mkdir -p build/bench
-	$(CC) -O2 -std=gnu11 -fno-builtin -pthread $(WARN) $< -o $@
+	$(CC) -O2 -std=gnu11 -fno-builtin -pthread $(WARN) $< -lm -o $@
+
+# What each is about: the sentence that its first comment begins with
+build/bench/about.txt: $(wildcard bench/*.c)
+	@mkdir -p build/bench
+	@awk 'FNR == 1 { s = "" } { gsub(/^ ?[\/*]+ ?| \*\/$$/, "") } \
+		s !~ /\.$$/ { s = s (s == "" ? "" : " ") $$0 } \
+		s ~ /\.$$/ { print s; nextfile }' $^ >$@
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include \
+		$(DESTDIR)$(PREFIX)/lib/allocator \
+		$(DESTDIR)$(PREFIX)/libexec/allocator \
+		$(DESTDIR)$(PREFIX)/share/man/man1
+	install alloc $(DESTDIR)$(PREFIX)/bin
+	install allocator.so $(DESTDIR)$(PREFIX)/lib/allocator
+	install -m 644 include/allocator.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 doc/alloc.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install $(BENCHES) $(DESTDIR)$(PREFIX)/libexec/allocator
+	install -m 644 build/bench/about.txt \
+		$(DESTDIR)$(PREFIX)/libexec/allocator
 
 clean:
-	rm -rf build allocator.so
+	rm -rf build allocator.so alloc
 
 FORCE:
-.PHONY: all plain run compiler check setup lint soak bench clean FORCE
+.PHONY: all plain run compiler check setup lint soak bench workloads install \
+	clean FORCE

@@ -1,12 +1,16 @@
 /*
- * A block that grows to 64 MiB, by a quarter or by 64 KiB each time, while
- * small blocks are allocated in between so that it can't stay where it is.
+ * grow - A file of unknown length, read into one buffer that has to grow.
+ *
+ * It grows to 64 MiB, by a quarter or by 64 KiB each time, while small blocks
+ * are allocated in between so that it can't stay where it is.
  */
 #include "bench.h"
 
 #define LIMIT ((size_t)64 << 20)
 
 enum { ROUNDS = 16, SMALL = 4096 };
+
+static uint64_t ops;
 
 static size_t next_size(size_t size, int round)
 {
@@ -17,25 +21,29 @@ static size_t next_size(size_t size, int round)
 
 static uint64_t grow(int round)
 {
-	size_t size = 64, next;
-	uint64_t sum = 0, *small[SMALL];
-	unsigned char *p = (unsigned char *)bench_block(size, 0);
+	size_t size = 64, old;
+	uint64_t sum = 0;
+	struct block small[SMALL];
+	unsigned char *p = bench_need(malloc(size));
 	int n = 0;
 
-	for (; size < LIMIT; size = next) {
-		next = next_size(size, round);
-		p = realloc(p, next);
-		if (!p)
-			exit(1);
-		memset(p + size, round + n, next - size);
-		if (n < SMALL)
-			small[n++] = bench_block(48, next);
+	while (size < LIMIT) {
+		old = size;
+		size = next_size(old, round);
+		p = bench_need(realloc(p, size));
+		memset(p + old, round + n, size - old);
+		ops++;
+		if (n < SMALL) {
+			small[n++] = bench_make(48, size);
+			ops += 2;
+		}
 	}
 	for (size_t i = 64; i < LIMIT; i += 4099)
 		sum = sum * 31 + p[i];
 	while (n > 0)
-		free(small[--n]);
+		sum = sum * 31 + bench_drop(small[--n]);
 	free(p);
+	ops += 2;
 	return sum;
 }
 
@@ -43,7 +51,8 @@ int main(void)
 {
 	uint64_t sum = 0;
 
+	bench_start();
 	for (int round = 0; round < ROUNDS; round++)
 		sum = sum * 31 + grow(round);
-	return bench_done("grow", sum);
+	return bench_done("grow", sum, ops);
 }

@@ -28,22 +28,14 @@
 #define VERSION "0.1.0"
 
 /*
- * LOGGER and TRACE_ON: 0 leaves the code out, 1 puts it in and switches it
- * on, undefined puts it in and leaves it to ALLOC_LOG and ALLOC_TRACE.
+ * 0 leaves the code out, 1 puts it in and switches it on; undefined puts it in
+ * and leaves it to ALLOC_LOG and ALLOC_TRACE.
  */
 #ifndef LOGGER
-#define LOG_CODE 1
-#define LOG_ON 0
-#else
-#define LOG_CODE LOGGER
-#define LOG_ON LOGGER
+#define LOGGER 2
 #endif
 #ifndef TRACE_ON
-#define TRACE_CODE 1
-#define TRACE_START 0
-#else
-#define TRACE_CODE TRACE_ON
-#define TRACE_START TRACE_ON
+#define TRACE_ON 2
 #endif
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)

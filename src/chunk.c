@@ -35,9 +35,8 @@ INLINE struct chunk *chunk_of(const void *p)
 
 INLINE struct slab *unit_of(const void *p)
 {
-	size_t i = ((uintptr_t)p >> UNIT_SHIFT) & (CHUNK_UNITS - 1);
-
-	return &chunk_of(p)->unit[i - 1];
+	return &chunk_of(p)
+			->unit[((uintptr_t)p >> UNIT_SHIFT) % CHUNK_UNITS - 1];
 }
 
 /* The memory that a descriptor describes. */
@@ -102,9 +101,10 @@ static void units_flip(struct chunk *c, uint64_t units, bool last)
 	os.free_chunks += c->free == UNITS_ALL;
 }
 
-/* A chunk of free, clean units is searched last; `c->free` is set. */
+/* A chunk of free, clean units is searched last. */
 static void chunk_add(struct chunk *c)
 {
+	c->free = UNITS_ALL;
 	lock_take(&os.lock);
 	chunk_link(c, true);
 	os.chunks++;
@@ -355,7 +355,6 @@ static bool chunk_map(void)
 		os_unmap(c, CHUNK);
 		return false;
 	}
-	c->free = UNITS_ALL;
 	chunk_add(c);
 	return true;
 }
@@ -365,12 +364,9 @@ static void chunk_unmap(struct chunk *c)
 {
 	pagemap_set(c, CHUNK_UNITS, 0);
 	EVENT("unmap", c, CHUNK);
-	if (os_unmap(c, CHUNK))
+	/* If the kernel can't: keep it for later, if it can be emptied. */
+	if (os_unmap(c, CHUNK) || !os_purge(c, CHUNK))
 		return;
-	/* The kernel could not: keep it for later, if it can be emptied. */
-	if (!os_purge(c, CHUNK))
-		return;
-	c->free = UNITS_ALL;
 	chunk_add(c);
 }
 

@@ -205,15 +205,6 @@ static void mag_grow(struct mag *m, size_t size)
 		m->max *= 2;
 }
 
-static void mag_init(struct mag *m, const struct class *c)
-{
-	uint32_t max = MAG_BYTES / c->size;
-
-	m->max = max > MAG_START ? MAG_START : max < MAG_MIN ? MAG_MIN : max;
-	m->recip = c->recip;
-	m->limit = c->limit;
-}
-
 /* Freed blocks, from wherever they are at hand. */
 static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 {
@@ -248,16 +239,22 @@ static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 /* Blocks that never were used, of a new slab if need be. */
 static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
+	const struct class *k = &classes[c];
 	struct mag *m = &h->mag[c];
-	bool first = !m->max;
+	uint32_t max;
 
-	if (first)
-		mag_init(m, &classes[c]);
 	if (!m->active) {
-		m->active = heap_units(h, classes[c].units, first);
+		m->active = heap_units(h, k->units, !m->max);
 		if (!m->active)
 			return NULL;
 		slab_open(m->active, h, c);
+	}
+	if (!m->max) {
+		max = MAG_BYTES / k->size;
+		max = max > MAG_START ? MAG_START : max;
+		m->max = max < MAG_MIN ? MAG_MIN : max;
+		m->recip = k->recip;
+		m->limit = k->limit;
 	}
 	return slab_carve(m->active, n);
 }

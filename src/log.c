@@ -25,9 +25,7 @@ struct output {
 	char path[PATH_MAX_LEN + 1]; /* "" is standard error */
 };
 
-static struct output log_out = { .name = "ALLOC_LOG=" };
-static struct output trace_out = { .name = "ALLOC_TRACE=" };
-static struct output stats_out = { .name = "ALLOC_STATS=" };
+static struct output log_out, trace_out, stats_out;
 
 static void line_char(struct line *l, char c)
 {
@@ -186,8 +184,8 @@ SLOW void lock_reentered(void)
 }
 
 /* LOGGER: a line for what happens to chunks and heaps. */
-#if LOG_CODE
-static bool log_events = LOG_ON;
+#if LOGGER
+static bool log_events = LOGGER == 1;
 
 SLOW void log_event(const char *event, const void *addr, size_t size)
 {

@@ -5,39 +5,27 @@
  * or from the constructor. A bad value costs a line and gives the default; an
  * empty one is none. Set-user-ID programs ignore them all: they name files.
  */
-enum {
-	OPT_thresh,
-	OPT_direct,
-	OPT_help,
-	OPT_log,
-	OPT_trace,
-	OPT_stats,
-	OPT_COUNT
-};
+enum { OPT_thresh, OPT_direct, OPT_help, OPT_COUNT = 6 };
 
 static struct option {
 	const char *name; /* with the = */
 	size_t value, max;
 	struct output *out; /* takes a path, not a number */
 	const char *help;
-} options[] = {
-	/* clang-format off */
+} options[OPT_COUNT] = {
 	[OPT_thresh] = { "ALLOC_THRESH=", 200, 65536, NULL,
-	  "freed blocks of OS memory kept for reuse" },
+			 "freed blocks of OS memory kept for reuse" },
 	[OPT_direct] = { "ALLOC_DIRECT=", 0, 1, NULL,
-	  "1: a mapping of its own for every block, the original design" },
-	[OPT_help] = { "ALLOC_HELP=", 0, 1, NULL,
-	  "1: print this, then run" },
-	[OPT_log] = { "ALLOC_LOG=", 0, 0, &log_out,
+			 "1: a mapping for every block, the original design" },
+	[OPT_help] = { "ALLOC_HELP=", 0, 1, NULL, "1: print this, then run" },
+	{ "ALLOC_LOG=", 0, 0, &log_out,
 	  "file for all output; %p in it is the process id" },
-	[OPT_trace] = { "ALLOC_TRACE=", 0, 0, &trace_out,
+	{ "ALLOC_TRACE=", 0, 0, &trace_out,
 	  "file for a trace of every call, if built with TRACE_ON" },
-	[OPT_stats] = { "ALLOC_STATS=", 0, 0, &stats_out,
+	{ "ALLOC_STATS=", 0, 0, &stats_out,
 	  "file to which a line of statistics is added at exit" },
-	/* clang-format on */
 };
 #define OPT(id) options[OPT_##id].value
-
 static bool opt_ready;
 
 static void opt_number(struct option *o, const char *text)
@@ -59,6 +47,7 @@ static void opt_path(const struct option *o, const char *text)
 {
 	size_t len = strlen(text);
 
+	o->out->name = o->name;
 	if (len > PATH_MAX_LEN)
 		log_say("allocator: %s'%.40s' is too long a name; not used",
 			o->name, text);
@@ -90,8 +79,8 @@ static void opt_parse(bool paths)
 SLOW void opt_help(void)
 {
 	log_say("allocator: version " VERSION ", built by " __VERSION__ "%s%s",
-		LOG_CODE ? ", with LOGGER" : ", no LOGGER",
-		TRACE_CODE ? ", with TRACE_ON" : ", no TRACE_ON");
+		LOGGER ? ", with LOGGER" : ", no LOGGER",
+		TRACE_ON ? ", with TRACE_ON" : ", no TRACE_ON");
 	for (const struct option *o = options; o < options + OPT_COUNT; o++)
 		if (o->out)
 			log_say("allocator: %s%s  %s", o->name, o->out->path,
@@ -110,7 +99,7 @@ static void opt_init(void)
 		opt_parse(true);
 		opt_parse(false);
 	}
-#if LOG_CODE
+#if LOGGER
 	log_events |= log_out.path[0] != '\0';
 	if (log_events)
 		output_open(&log_out);

@@ -146,10 +146,7 @@ static bool forking; /* somebody is inside fork, and holds all locks */
 SLOW void lock_reentered(void);
 
 /* This thread: where its TLS is. The futex is the lower half of a word. */
-INLINE uintptr_t lock_id(void)
-{
-	return (uintptr_t)&tls;
-}
+#define lock_id() ((uintptr_t)&tls)
 
 INLINE bool lock_mine(const struct lock *l)
 {

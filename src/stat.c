@@ -8,7 +8,7 @@ struct census {
 	size_t slabs[CLASSES], carved[CLASSES], free[CLASSES];
 	size_t free_blocks; /* their number, over all classes */
 	size_t live;        /* bytes of blocks in use, in slabs and runs */
-	size_t heaps, parked;
+	size_t parked;      /* heaps without a thread */
 };
 
 static void count_chunk(struct census *n, const struct chunk *c)
@@ -47,7 +47,6 @@ static void count_heap(struct census *n, const struct heap *h)
 		if (s)
 			n->free[s->cls] += load_relaxed(&h->batch[i].count);
 	}
-	n->heaps++;
 }
 
 static void take_census(struct census *n)
@@ -105,36 +104,24 @@ static struct mallinfo stat_mallinfo(void)
 }
 #endif
 
-/* Two lines: what is held, and what it took. They stay whole in shared files. */
-static void stat_say(struct output *o)
+/* What is held, and what it took: one line, to stay whole in a shared file. */
+static void stat_print(void)
 {
 	struct census n;
 
 	take_census(&n);
-	output_say(o,
-		   "allocator[%d] system=%zu in_use=%zu peak=%zu mappings=%zu "
-		   "cached=%zu cached_bytes=%zu heaps=%zu",
+	output_say(stats_out.path[0] ? &stats_out : &log_out,
+		   "allocator[%d] system=%zu in_use=%zu peak=%zu mmap=%zu "
+		   "munmap=%zu mremap=%zu madvise=%zu mprotect=%zu reused=%zu",
 		   os_pid(), os.chunks * CHUNK + os.mapped + os.maps.bytes,
-		   n.live + os.mapped, os.peak, os.mappings,
-		   os.units.count + os.maps.count,
-		   os.units.bytes + os.maps.bytes, n.heaps);
-	output_say(o,
-		   "allocator[%d] mmap=%zu munmap=%zu mremap=%zu mprotect=%zu "
-		   "madvise=%zu reused=%zu",
-		   os_pid(), tally.mmap, tally.munmap, tally.mremap,
-		   tally.mprotect, tally.madvise, tally.reused);
+		   n.live + os.mapped, os.peak, tally.mmap, tally.munmap,
+		   tally.mremap, tally.madvise, tally.mprotect, tally.reused);
 }
 
-static void stat_print(void)
-{
-	stat_say(&log_out);
-}
-
-/* ALLOC_STATS */
 __attribute__((destructor)) static void stat_end(void)
 {
 	if (stats_out.path[0])
-		stat_say(&stats_out);
+		stat_print();
 }
 
 static int stat_xml(int flags, FILE *out)
@@ -158,8 +145,8 @@ static int stat_xml(int flags, FILE *out)
 		"<mappings count=\"%zu\" size=\"%zu\"/>\n"
 		"<cache count=\"%zu\" size=\"%zu\"/>\n"
 		"<peak size=\"%zu\"/>\n</malloc>\n",
-		n.heaps, n.parked, os.chunks, os.chunks * CHUNK, n.live,
-		os.mappings, os.mapped, os.units.count + os.maps.count,
+		(size_t)heaps.count, n.parked, os.chunks, os.chunks * CHUNK,
+		n.live, os.mappings, os.mapped, os.units.count + os.maps.count,
 		os.units.bytes + os.maps.bytes, os.peak);
 	return ferror(out) ? -1 : 0;
 }

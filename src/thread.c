@@ -129,6 +129,8 @@ static void fork_child(void)
 	os.lock.word = heaps.lock.word = lock_id();
 	fork_done();
 	output_forked(&log_out);
+	output_forked(&stats_out);
+	memset(&tally, 0, sizeof(tally));
 	trace_forked();
 }
 

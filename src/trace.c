@@ -12,7 +12,7 @@
  * A thread that is traced keeps the stub as its heap, so that every call is
  * slow and comes here; a thread that is not pays nothing.
  */
-#if TRACE_CODE
+#if TRACE_ON
 static bool tracing;
 static uintptr_t image, image_size; /* where the program was loaded */
 
@@ -30,7 +30,7 @@ static void trace_find_image(void)
 
 static void trace_init(void)
 {
-	if (tracing || !opt_ready || !(TRACE_START || trace_out.path[0]))
+	if (tracing || !opt_ready || !(TRACE_ON == 1 || trace_out.path[0]))
 		return;
 	if (!trace_out.path[0])
 		trace_out = log_out;

@@ -127,7 +127,7 @@ run_line()
 }
 
 @test "build: make run shows the output, tells the cost, passes the status" {
-	make -s build/launch
+	make -s alloc
 	run run_line "find $ROOT/src"
 	[ "$status" -eq 0 ]
 	cost='[0-9.]+ s on the allocator, [0-9.]+ s on glibc \(x[0-9.]+\); '
