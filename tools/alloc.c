@@ -21,7 +21,7 @@
 #define MACHINE EM_AARCH64
 #endif
 
-_Noreturn void fail(const char *format, ...)
+void fail(const char *format, ...)
 {
 	va_list args;
 
@@ -172,16 +172,16 @@ void check_command(char **cmd)
 static const char run_help[] =
 	"usage: alloc run [OPTION...] [--] CMD...\n"
 	"\n"
-	"Runs CMD on the allocator, and ends as CMD ends. The library is added to\n"
-	"LD_PRELOAD, behind what is there.\n"
+	"Runs CMD on the allocator, and ends as CMD ends. The library is\n"
+	"added to LD_PRELOAD, behind what is there.\n"
 	"\n"
-	"  --thresh N   freed blocks of OS memory kept for reuse (ALLOC_THRESH)\n"
-	"  --direct     a mapping of its own for every block (ALLOC_DIRECT)\n"
-	"  --check N    level of checking; this version has level 1, always on\n"
-	"  --stats      at the end, what the processes held and asked of the\n"
-	"               kernel, on standard error\n"
-	"  --lib FILE   the library; default: allocator.so beside this program,\n"
-	"               or where it was installed\n"
+	"  --thresh N   freed blocks of OS memory kept (ALLOC_THRESH)\n"
+	"  --direct     a mapping for every block (ALLOC_DIRECT)\n"
+	"  --check N    level of checks; in this version 1, always on\n"
+	"  --stats      at the end, on standard error: what each process\n"
+	"               held, and asked of the kernel\n"
+	"  --lib FILE   the library; default: allocator.so beside this\n"
+	"               program, or where it was installed\n"
 	"  --help       this\n"
 	"\n"
 	"Exit status: that of CMD; 2 when it can't be run.\n"
@@ -290,10 +290,10 @@ static const char help[] =
 	"  compare   measure a program on several allocators\n"
 	"  bench     measure our own workloads on several allocators\n"
 	"  bars      draw a data file as bars of text\n"
-	"  help      this; `alloc COMMAND --help` tells all about a command\n"
+	"  help      this; alloc COMMAND --help tells more\n"
 	"\n"
-	"Exit status: 0; 1 when something measured went wrong; 2 for bad usage;\n"
-	"130 when interrupted. `alloc run` ends as the program does.\n";
+	"Exit status: 0; 1 if something measured went wrong; 2 for bad\n"
+	"usage; 130 when interrupted. alloc run ends as the program does.\n";
 
 static int help_main(int argc, char **argv)
 {

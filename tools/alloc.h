@@ -20,8 +20,8 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* One line on standard error, then exit status 2. */
-_Noreturn void fail(const char *format, ...)
-	__attribute__((format(printf, 1, 2)));
+void fail(const char *format, ...)
+	__attribute__((noreturn, format(printf, 1, 2)));
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Memory, zeroed, or the end of the program. */
@@ -104,6 +104,8 @@ struct plan {
 void measure_all(struct plan *p);
 extern volatile int interrupted; /* by ^C */
 const char *self_path(void);
+/* The file of that name, from where this program lies; or NULL. */
+char *beside(const char *place);
 char *library_path(const char *named);
 /* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
 int is_loaded(char **cmd, const char *so);

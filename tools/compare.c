@@ -372,41 +372,44 @@ static void plot_field(const struct field *f, const char *title,
 static const char compare_help[] =
 	"usage: alloc compare [OPTION...] [--] CMD...\n"
 	"\n"
-	"Runs CMD on several allocators, in turns, and shows time, CPU time, peak\n"
-	"RSS and page faults as ratios to glibc's. Each is checked to be really\n"
-	"loaded. The output of CMD is thrown away.\n"
+	"Runs CMD on several allocators, in turns, and shows time, CPU time,\n"
+	"peak RSS and page faults as ratios to glibc's. Each is checked to\n"
+	"be really loaded. The output of CMD is thrown away.\n"
 	"\n"
-	"  --with LIST     of glibc, allocator, jemalloc, tcmalloc, mimalloc,\n"
-	"                  snmalloc, rpmalloc, hoard, scudo, FILE.so; default:\n"
-	"                  all that are installed\n"
-	"  --runs N        that count, of each (7)\n"
-	"  --warmup N      before, that do not count (1)\n"
-	"  --json FILE, --md FILE   all that was measured; a table in Markdown\n"
-	"  --svg FILE      a picture, by gnuplot\n"
-	"  -i, --ignore-failure     count runs that end with a status above 0\n"
-	"  --prewarm MIB   memory touched and freed before each run; by default\n"
-	"                  400 on virtual machines, where cold memory is slow\n"
-	"  --lib FILE      our library\n"
-	"  --help          this\n"
+	"  --with LIST    of glibc, allocator, jemalloc, tcmalloc, mimalloc,\n"
+	"                 snmalloc, rpmalloc, hoard, scudo, FILE.so; default:\n"
+	"                 all that are installed\n"
+	"  --runs N       that count, of each (7)\n"
+	"  --warmup N     before, that do not count (1)\n"
+	"  --json FILE    all that was measured\n"
+	"  --md FILE      a table in Markdown\n"
+	"  --svg FILE     a picture, by gnuplot\n"
+	"  -i, --ignore-failure   count runs with a status above 0\n"
+	"  --prewarm MIB  memory touched and freed before each run; default:\n"
+	"                 400 on virtual machines, where cold memory is slow\n"
+	"  --lib FILE     our library\n"
+	"  --help         this\n"
 	"\n"
 	"Exit status: 0; 1 if runs failed; 2 for bad usage; 130 after ^C.\n"
-	"Example: alloc compare --runs 11 -- perl -e '$h{$_} = $_ for 1..1e6'\n";
+	"Example: alloc compare -- perl -e '$h{$_} = $_ for 1..1e6'\n";
 
 static const char bench_help[] =
 	"usage: alloc bench [OPTION...]\n"
 	"\n"
-	"Runs our own workloads, each a small program of one idea, on all\n"
-	"allocators found. Ratios to glibc's; smaller is better.\n"
+	"Runs our own workloads on several allocators, in turns, and shows\n"
+	"time, peak RSS, and RSS after all was freed, as ratios to glibc's.\n"
 	"\n"
-	"  --list          the workloads, and what in real life behaves so\n"
-	"  --only NAMES    some of them, with commas between\n"
+	"  --list         the workloads, and what in real life behaves so\n"
+	"  --only NAMES   some of them, with commas between\n"
 	"  --with LIST, --runs N (5), --warmup N, --prewarm MIB, --lib FILE\n"
-	"                  as for alloc compare\n"
-	"  --json FILE, --md FILE   all that was measured; a report in Markdown\n"
-	"  --svg FILE      a picture of the geometric means, by gnuplot\n"
-	"  --help          this\n"
+	"                 as for alloc compare\n"
+	"  --json FILE    all that was measured\n"
+	"  --md FILE      a report in Markdown\n"
+	"  --svg FILE     a picture of the geometric means, by gnuplot\n"
+	"  --help         this\n"
 	"\n"
-	"Exit status: 0; 1 if a workload failed; 2 for bad usage; 130 after ^C.\n"
+	"Exit status: 0; 1 if a workload failed; 2 for bad usage; 130 after\n"
+	"^C.\n"
 	"Example: alloc bench --only pair,random --runs 9\n";
 
 static const struct option options[] = {
@@ -505,18 +508,14 @@ struct workload {
 
 static char *bench_dir(void)
 {
-	static const char *const places[] = { "build/bench",
-					      "../libexec/allocator" };
-	char *dir = strdup(self_path()), *path;
+	char *dir = beside("build/bench");
 
-	*strrchr(dir, '/') = '\0';
-	for (size_t i = 0; i < COUNT(places); i++) {
-		if (asprintf(&path, "%s/%s", dir, places[i]) < 0)
-			fail("out of memory");
-		if (access(path, X_OK) == 0)
-			return path;
-	}
-	fail("no workloads beside %s; build them with make", self_path());
+	if (!dir)
+		dir = beside("../libexec/allocator");
+	if (!dir)
+		fail("no workloads beside %s; build them with make",
+		     self_path());
+	return dir;
 }
 
 static bool chosen(const char *name)

@@ -191,7 +191,7 @@ _Noreturn static void become_launch(const char **args, char **cmd,
 static bool read_result(const char *path, struct one *o)
 {
 	FILE *f = fopen(path, "r");
-	double minor, major;
+	double minor = 0, major = 0;
 	int n = f ? fscanf(f, "%lf %lf %lf %d %lf %lf %lf %lf", &o->value[WALL],
 			   &o->value[CPU], &o->value[RSS], &o->status,
 			   &o->value[USER], &o->value[SYS], &minor, &major) :
@@ -334,32 +334,29 @@ void measure_all(struct plan *p)
 
 /* -- the library, and whether a program has it */
 
+char *beside(const char *place)
+{
+	char near[2 * PATH_MAX];
+	const char *self = self_path();
+
+	snprintf(near, sizeof(near), "%.*s/%s",
+		 (int)(strrchr(self, '/') - self), self, place);
+	return realpath(near, NULL);
+}
+
 char *library_path(const char *named)
 {
-	static const char *const places[] = { "allocator.so",
-					      "../lib/allocator/allocator.so",
-					      "../lib/allocator.so" };
-	char *dir = strdup(self_path()), *path;
+	char *path = named ? realpath(named, NULL) : beside("allocator.so");
 
-	if (named) {
-		path = realpath(named, NULL);
-		if (!path)
-			fail("no library %s: %s", named, strerror(errno));
-		return path;
-	}
-	*strrchr(dir, '/') = '\0';
-	for (size_t i = 0; i < COUNT(places); i++) {
-		char *near;
-
-		if (asprintf(&near, "%s/%s", dir, places[i]) < 0)
-			fail("out of memory");
-		path = realpath(near, NULL);
-		if (path)
-			return path;
-	}
-	fail("no allocator.so beside %s; build it with make, or name it "
-	     "with --lib",
-	     self_path());
+	if (named && !path)
+		fail("no library %s: %s", named, strerror(errno));
+	if (!path)
+		path = beside("../lib/allocator/allocator.so");
+	if (!path)
+		fail("no allocator.so beside %s; build it with make, or name "
+		     "it with --lib",
+		     self_path());
+	return path;
 }
 
 int is_loaded(char **cmd, const char *so)

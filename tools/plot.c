@@ -74,7 +74,7 @@ void json_command(FILE *out, char **cmd)
 	fputs("]", out);
 }
 
-/* In double quotes gnuplot takes escapes, and marks up what is not noenhanced. */
+/* In double quotes gnuplot takes escapes; it marks nothing up: noenhanced. */
 static void gnuplot_string(FILE *out, const char *s)
 {
 	fputc('"', out);
