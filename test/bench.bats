@@ -11,7 +11,7 @@ setup_file()
 	# make doesn't know that all of them include it
 	[ ! -d build/bench ] ||
 		find build/bench -type f ! -newer bench/bench.h -delete
-	make -s bench
+	make -s workloads
 }
 
 setup()

@@ -248,3 +248,61 @@ accepted()
 	[ "$status" -eq 0 ]
 	[ "$output" = worked ]
 }
+
+# statistics FILE KEY - the values of a key in it, one a line
+statistics()
+{
+	sed -n "s/^allocator\\[[0-9]*\\] .*\\b$2=\\([0-9]*\\).*/\\1/p" "$1"
+}
+
+@test "option: ALLOC_STATS gets a line from each process" {
+	local file=$BATS_TEST_TMPDIR/stats
+	with ALLOC_STATS "$file"
+	[ "${#lines[@]}" -eq 0 ]
+	[ "$(wc -l <"$file")" -eq 1 ]
+	grep -Eq '^allocator\[[0-9]+\]( [a-z_]+=[0-9]+)+$' "$file"
+	[ "$(statistics "$file" peak)" -gt 0 ]
+	[ "$(statistics "$file" mmap)" -gt 0 ]
+	ALLOC_STATS=$file pre perl -e 'fork for 1..3; 1 while wait > 0'
+	[ "$(wc -l <"$file")" -eq 9 ]
+	[ "$(cut -d']' -f1 "$file" | sort -u | wc -l)" -eq 9 ]
+	ALLOC_STATS=$file.%p pre perl -e 'fork; wait'
+	[ "$(cat "$file".[0-9]* | wc -l)" -eq 2 ]
+	[ "$(find "$BATS_TEST_TMPDIR" -name 'stats.*' | wc -l)" -eq 2 ]
+	with ALLOC_STATS /nowhere/file
+	[ "${#lines[@]}" -eq 2 ]
+	[[ ${lines[0]} == "allocator: ALLOC_STATS='/nowhere/file'"* ]]
+	[[ ${lines[1]} == allocator\[*\]\ system=* ]]
+}
+
+# strace_counts FILE - calls made from inside the library, as NAME=N lines
+strace_counts()
+{
+	perl -ne '
+		if (/mmap\(NULL, (\d+),.*<\Q$ENV{ALLOC_SO}\E>.*= 0x(\w+)/) {
+			($from, $to) = (hex $2, hex($2) + $1);
+		}
+		$n{$2}++ if /^\[(\w+)\] (\w+)\(/ && defined $from &&
+			hex $1 >= $from && hex $1 < $to;
+		END { print "$_=$n{$_}\n" for keys %n }' "$1"
+}
+
+@test "option: ALLOC_STATS counts exactly what the kernel was asked" {
+	need strace perl
+	local stats=$BATS_TEST_TMPDIR/stats trace=$BATS_TEST_TMPDIR/trace n
+	for thresh in 0 1 200; do
+		rm -f "$stats"
+		deadline "$LIMIT" strace -i -y -o "$trace" \
+			-e trace=memory -E LD_PRELOAD="$ALLOC_SO" \
+			-E ALLOC_STATS="$stats" -E ALLOC_THRESH=$thresh \
+			perl -e 'for $i (1..300) {
+				push @a, "x" x ($i * 5e3);
+				shift @a if @a > 20 }'
+		grep -q 'mmap=[1-9]' <(strace_counts "$trace")
+		for call in mmap munmap mremap madvise mprotect; do
+			n=$(strace_counts "$trace" | sed -n "s/^$call=//p")
+			echo "$thresh $call: ${n:-0} by strace"
+			[ "$(statistics "$stats" $call)" -eq "${n:-0}" ]
+		done
+	done
+}
