@@ -131,7 +131,8 @@ SLOW void *new_slow(size_t n, size_t align, const void *caller)
 	void *p;
 
 	while (!(p = alloc_slow(n, align, caller))) {
-		new_handler *run = get_new_handler ? get_new_handler() : NULL;
+		bool ask = get_new_handler && power_of_two(align);
+		new_handler *run = ask ? get_new_handler() : NULL;
 
 		if (run)
 			run();

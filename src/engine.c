@@ -11,7 +11,7 @@ static void engine_init(void)
 	trace_init();
 }
 
-/* `align` is a power of two. `zero`: all but two words is zeroed already. */
+/* `zero`: all but two words is zeroed already. */
 static void *engine_alloc(size_t n, size_t align, bool *zero)
 {
 	struct heap *h = tls.me;
@@ -22,7 +22,7 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		engine_init();
 		h = OPT(direct) ? NULL : heap_enter();
 	}
-	if (n <= PTRDIFF_MAX && align <= PTRDIFF_MAX) {
+	if (n <= PTRDIFF_MAX && power_of_two(align)) {
 		if (h)
 			p = heap_alloc(h, n, align, zero);
 		else if (OPT(direct))

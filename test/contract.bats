@@ -197,6 +197,10 @@ newdel() # CASE
 	newdel no_memory
 }
 
+@test "c++: an alignment that is no power of two" {
+	newdel bad_alignment
+}
+
 @test "c++: the new_handler runs and may throw" {
 	newdel handler
 }

@@ -189,6 +189,28 @@ struct own_error : std::bad_alloc {
 	int code = 42;
 };
 
+/* None is to be had, whatever the handler does: it is not even asked. */
+static void bad_alignment()
+{
+	static const size_t bad[] = { 0, 3, 24, SIZE_MAX, 4097 };
+
+	called = 0;
+	std::set_new_handler(gives_up);
+	for (size_t align : bad) {
+		void *p = &p;
+
+		try {
+			p = operator new(100, ALIGN(opaque(align)));
+		} catch (const std::bad_alloc &) {
+			p = nullptr;
+		}
+		CHECK(!p);
+		CHECK(!operator new(100, ALIGN(opaque(align)), std::nothrow));
+	}
+	CHECK(called == 0);
+	std::set_new_handler(nullptr);
+}
+
 static void throws_own()
 {
 	called++;
@@ -299,6 +321,7 @@ static void static_objects()
 	X(exports) \
 	X(expressions) \
 	X(no_memory) \
+	X(bad_alignment) \
 	X(handler) \
 	X(handler_reserve) \
 	X(thread_locals) \

@@ -708,8 +708,8 @@ static void md_version(FILE *out, const struct side *s)
 	if (!s->so || strchr(s->so, '\''))
 		return;
 	snprintf(cmd, sizeof(cmd),
-		 "dpkg-query -W -f '${Package} ${Version}' $(dpkg -S '%s' "
-		 "2>/dev/null | cut -d: -f1) 2>/dev/null",
+		 "p=$(dpkg -S '%s' 2>/dev/null) && "
+		 "dpkg-query -W -f '${Package} ${Version}' ${p%%%%:*}",
 		 s->so);
 	f = popen(cmd, "r");
 	if (f && !fgets(version, sizeof(version), f))
