@@ -1,8 +1,7 @@
 /*
- * batch - A server's requests: each allocates many small blocks, then frees
- * all.
+ * batch - A server's requests: each allocates many blocks, then frees all.
  *
- * A thousand blocks of mixed sizes at a time, freed in the same order.
+ * A thousand blocks of 8 to 512 bytes at a time, freed in the same order.
  */
 #include "bench.h"
 

@@ -6,7 +6,7 @@
  */
 #include "bench.h"
 
-enum { THREADS = 2, ROUNDS = 20 * 1000, TIMES = 2000 };
+enum { THREADS = 2, ROUNDS = 50 * 1000, TIMES = 2000 };
 
 static pthread_barrier_t ready;
 

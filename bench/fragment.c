@@ -1,22 +1,19 @@
 /*
  * fragment - A cache whose load changes: most objects go, others come.
  *
- * It grows to 64 MiB, 90 % of the blocks are freed at random, and it grows
+ * It grows to 48 MiB, 90 % of the blocks are freed at random, and it grows
  * again with other sizes between those that are left; and so on.
  */
 #include "bench.h"
 
-#define FULL ((size_t)64 << 20)
+#define FULL ((size_t)48 << 20)
 
 enum { MOST = 600 * 1000 };
 
 static const struct {
 	size_t least, most;
 } load[] = {
-	{ 32, 256 },
-	{ 200, 1000 },
-	{ 100, 400 },
-	{ 1000, 8000 },
+	{ 32, 256 }, { 200, 1000 }, { 100, 400 }, { 1000, 8000 }, { 64, 512 },
 };
 
 static struct block block[MOST];

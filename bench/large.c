@@ -1,13 +1,12 @@
 /*
- * large - A viewer of images: large buffers, each of another size, used in
- * part.
+ * large - A viewer of images: large buffers of many sizes, used in part.
  *
- * Sixteen live blocks of 128 KiB to 8 MiB, fewer of the larger ones; a random
+ * Sixteen live blocks of 128 KiB to 8 MiB, as many of each doubling; a random
  * one is replaced. A quarter to all of a block is touched.
  */
 #include "bench.h"
 
-enum { LIVE = 16, STEPS = 1500 };
+enum { LIVE = 16, STEPS = 3000 };
 
 static size_t large(uint64_t r)
 {

@@ -35,11 +35,8 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* Each thread of a chain has been started once the one before has ended. */
 static uint64_t finish(struct chain *c)
 {
-	for (int i = 0; i < GENERATIONS; i++)
-		pthread_join(c->thread[i], NULL);
 	for (int i = 0; i < SESSIONS; i++)
 		c->sum = c->sum * 31 + bench_drop(c->session[i]);
 	return c->sum;
@@ -55,6 +52,10 @@ int main(void)
 		chain[i].state = bench_seed((uint64_t)i);
 		bench_thread(&chain[i].thread[0], serve, &chain[i]);
 	}
+	/* Each has been started once the one before in its chain has ended. */
+	for (int g = 0; g < GENERATIONS; g++)
+		for (int i = 0; i < CHAINS; i++)
+			pthread_join(chain[i].thread[g], NULL);
 	for (int i = 0; i < CHAINS; i++)
 		sum = sum * 31 + finish(&chain[i]);
 	return bench_done("larson", sum, 2 * CHAINS * GENERATIONS * STEPS);

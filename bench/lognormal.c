@@ -1,13 +1,12 @@
 /*
- * lognormal - A store of documents: sizes spread as those of files and
- * messages.
+ * lognormal - A store of documents, whose sizes spread as those of files do.
  *
  * 60,000 live blocks, a random one is replaced. The sizes are log-normal, with
  * a median of 250 bytes: two thirds lie between 80 and 780 bytes.
  */
 #include "bench.h"
 
-enum { LIVE = 60 * 1000, STEPS = 2 * 1000 * 1000 };
+enum { LIVE = 60 * 1000, STEPS = 3 * 1000 * 1000 };
 
 /*
  * The sum of eight random bytes is as good as normal: 1020, give or take 209.

@@ -5,7 +5,7 @@
  */
 #include "bench.h"
 
-enum { N = 2, MESSAGES = 1000 * 1000 };
+enum { N = 2, MESSAGES = 400 * 1000 };
 
 struct stage {
 	pthread_t thread;

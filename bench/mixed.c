@@ -1,6 +1,5 @@
 /*
- * mixed - A long-running program: objects of all sizes, most small, come and
- * go.
+ * mixed - A long-running program: objects of all sizes come and go.
  *
  * 100,000 live blocks of 8 bytes to 64 KiB, half of them below 32 bytes; a
  * random one is replaced. There are fewer of each larger size, but they have

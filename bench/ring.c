@@ -5,7 +5,7 @@
  */
 #include "bench.h"
 
-enum { MESSAGES = 4 * 1000 * 1000 };
+enum { MESSAGES = 3 * 1000 * 1000 };
 
 static struct lane lane;
 

@@ -6,7 +6,7 @@
  */
 #include "bench.h"
 
-enum { STRINGS = 10 * 1000, STEPS = 4 * 1000 * 1000, LONGEST = 4000 };
+enum { STRINGS = 10 * 1000, STEPS = 3 * 1000 * 1000, LONGEST = 4000 };
 
 struct string {
 	unsigned char *text;

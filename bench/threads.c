@@ -1,11 +1,11 @@
 /*
  * threads - A server with a thread for each request, which leaves nothing.
  *
- * 10,000 threads, two at a time; each allocates 100 blocks and frees them.
+ * 7000 threads, two at a time; each allocates 100 blocks and frees them.
  */
 #include "bench.h"
 
-enum { THREADS = 10 * 1000, BLOCKS = 100, LARGEST = 1000 };
+enum { THREADS = 7 * 1000, BLOCKS = 100, LARGEST = 1000 };
 
 static void *work(void *arg)
 {

@@ -1,11 +1,11 @@
 /*
- * tree - A document tree: built node by node, then walked and torn down.
+ * tree - A document tree: built node by node, later torn down again.
  *
  * Binary trees of 131,071 nodes with some text in each, one after another.
  */
 #include "bench.h"
 
-enum { DEPTH = 17, TREES = 20, WORDS = 6 };
+enum { DEPTH = 17, TREES = 50, WORDS = 6 };
 
 struct node {
 	struct node *child[2];
