@@ -1,0 +1,335 @@
+# make install, and what comes with it: the header, and the manual page, which
+# both say what the sources say, too, and have to agree with them.
+#
+# shellcheck disable=SC2030,SC2031 # status and output are those of this test
+
+load lib
+
+PAGE=doc/alloc.1
+HEADER=include/allocator.h
+
+setup_file()
+{
+	export USR=$BATS_FILE_TMPDIR/usr
+	make -s install PREFIX=/usr DESTDIR="$BATS_FILE_TMPDIR"
+}
+
+# workloads - the names of all of them
+workloads()
+{
+	basename -s .c bench/*.c
+}
+
+@test "install: all is in its place, and nothing else" {
+	local name
+	{
+		echo "755 bin/alloc"
+		echo "644 include/allocator.h"
+		echo "755 lib/allocator/allocator.so"
+		echo "644 libexec/allocator/about.txt"
+		for name in $(workloads); do
+			echo "755 libexec/allocator/$name"
+		done
+		echo "644 share/man/man1/alloc.1"
+	} | sort >"$BATS_TEST_TMPDIR/expected"
+	find "$USR" ! -type d -printf '%m %P\n' | sort >"$BATS_TEST_TMPDIR/got"
+	same "$BATS_TEST_TMPDIR/expected" "$BATS_TEST_TMPDIR/got"
+	cmp "$HEADER" "$USR/include/allocator.h"
+	cmp "$PAGE" "$USR/share/man/man1/alloc.1"
+}
+
+# mapped ALLOC - the library that a program has which ALLOC runs
+mapped()
+{
+	bare "$1" run cat /proc/self/maps | awk '/allocator/ { print $6 }' |
+		sort -u
+}
+
+@test "install: the tool finds its library, wherever it is called from" {
+	local so=$USR/lib/allocator/allocator.so
+	[ "$(mapped "$USR/bin/alloc")" = "$so" ]
+	cd /
+	[ "$(mapped "$USR/bin/alloc")" = "$so" ]
+	ln -s "$USR/bin/alloc" "$BATS_TEST_TMPDIR/alloc"
+	[ "$(mapped "$BATS_TEST_TMPDIR/alloc")" = "$so" ]
+	PATH=$BATS_TEST_TMPDIR:$PATH
+	[ "$(mapped alloc)" = "$so" ]
+}
+
+@test "install: the tool finds its workloads, each with a sentence" {
+	local dir=$BATS_TEST_TMPDIR
+	workloads >"$dir/expected"
+	cd /
+	bare "$USR/bin/alloc" bench --list >"$dir/list"
+	awk 'NF > 4 && /\.$/ { print $1 }' "$dir/list" | LC_ALL=C sort \
+		>"$dir/got"
+	same "$dir/expected" "$dir/got"
+	run bare "$USR/bin/alloc" bench --only pair --with allocator \
+		--runs 1 --warmup 0 --prewarm 0
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"time "*"glibc"*"allocator"*"pair "* ]]
+}
+
+# -- the header
+
+# compiles STANDARD CC... - the header in every order with those it completes
+compiles()
+{
+	local std=$1 order name source=$BATS_TEST_TMPDIR/order.c
+	shift
+	need "$1"
+	for order in allocator "allocator stdlib malloc" \
+		"stdlib malloc allocator" "malloc allocator stdlib"; do
+		for name in $order; do
+			echo "#include <$name.h>"
+		done >"$source"
+		echo 'const char *version = ALLOCATOR_VERSION;' >>"$source"
+		echo "$* -std=$std: $order"
+		"$@" -std="$std" -Wall -Wextra -Werror -pedantic -Wundef \
+			-Wredundant-decls -I "$USR/include" \
+			-fsyntax-only "$source"
+	done
+}
+
+@test "install: the header compiles as C and C++ with gcc" {
+	compiles c11 gcc
+	compiles gnu11 gcc
+	compiles c2x gcc
+	compiles c++17 gcc -x c++
+	compiles c++20 gcc -x c++
+}
+
+@test "install: the header compiles as C and C++ with clang" {
+	compiles c11 clang
+	compiles gnu11 clang
+	compiles c2x clang
+	compiles c++17 clang -x c++
+	compiles c++20 clang -x c++
+}
+
+@test "install: the header compiles as C and C++ on musl" {
+	compiles c11 musl-gcc
+	compiles gnu11 musl-gcc
+	compiles c2x musl-gcc
+	compiles c++17 musl-gcc -x c++
+}
+
+# As a later glibc has them in <stdlib.h>
+later()
+{
+	cat <<-'END'
+	#include <stdlib.h>
+	__BEGIN_DECLS
+	extern void free_sized (void *__p, size_t __n) __THROW;
+	extern void free_aligned_sized (void *__p, size_t __align, size_t __n)
+	     __THROW;
+	__END_DECLS
+	END
+}
+
+@test "install: the header agrees with a libc that has what it declares" {
+	local cc dir=$BATS_TEST_TMPDIR
+	{ later && echo '#include <allocator.h>'; } >"$dir/before.c"
+	{ echo '#include <allocator.h>' && later; } >"$dir/after.c"
+	for cc in "gcc -std=c2x" "gcc -std=c++17 -x c++" "clang -std=c2x" \
+		"clang -std=c++17 -x c++"; do
+		command -v "${cc%% *}" >/dev/null || continue
+		echo "$cc"
+		# shellcheck disable=SC2086 # options
+		$cc -Wall -Wextra -Werror -pedantic -fsyntax-only \
+			-I "$USR/include" "$dir/before.c"
+		# shellcheck disable=SC2086 # options
+		$cc -Wall -Wextra -Werror -pedantic -fsyntax-only \
+			-I "$USR/include" "$dir/after.c"
+	done
+}
+
+# What the header promises of the functions it declares, and some others
+contract()
+{
+	cat <<-'END'
+	#include <allocator.h>
+	#include <errno.h>
+	#include <stdint.h>
+	#include <string.h>
+
+	#define CHECK(x) ((x) ? (void)0 : (puts(#x), exit(1)))
+
+	/* The compiler is not to know what is freed. */
+	static void *volatile p, *volatile q;
+	static volatile size_t half = SIZE_MAX / 2 + 1;
+
+	static void freeing(void)
+	{
+		p = malloc(100);
+		q = aligned_alloc(64, 10);
+		CHECK(p && (uintptr_t)p % 16 == 0);
+		CHECK(q && (uintptr_t)q % 64 == 0);
+		CHECK(malloc_usable_size(p) >= 100 && !malloc_usable_size(0));
+		errno = 7;
+		free_sized(p, 100);
+		free_aligned_sized(q, 64, 10);
+		free_sized(NULL, 1);
+		free_aligned_sized(NULL, 1, 1);
+		p = malloc(0);
+		CHECK(p);
+		cfree(p);
+		p = malloc(9);
+		CHECK(!realloc(p, 0) && errno == 7);
+	}
+
+	static void failing(void)
+	{
+		CHECK(!malloc(half) && errno == ENOMEM);
+		CHECK(!calloc(half, 2) && errno == ENOMEM);
+		CHECK(!aligned_alloc(24, 8) && errno == EINVAL);
+		CHECK((p = memalign(24, 8)) && (uintptr_t)p % 32 == 0);
+		CHECK(!realloc(p, half) && malloc_usable_size(p) >= 8);
+		free(p);
+	}
+
+	static void asking(void)
+	{
+		CHECK((p = pvalloc(1)) && malloc_usable_size(p) >= 4096);
+		CHECK((uintptr_t)p % 4096 == 0);
+		free(p);
+		p = malloc(8 << 20);
+		memset(p, 1, 8 << 20);
+		free(p);
+		CHECK(malloc_trim(0) == 1 && malloc_trim(0) == 0);
+		CHECK(mallopt(1, 0) == 1 && mallopt(-8, 0) == 1);
+		CHECK(mallopt(0, 0) == 0 && mallopt(2, 0) == 0);
+		CHECK(malloc_info(1, stdout) == EINVAL);
+		CHECK(malloc_info(0, stdout) == 0);
+		malloc_stats();
+	}
+
+	int main(void)
+	{
+		freeing();
+		failing();
+		asking();
+		return 0;
+	}
+	END
+}
+
+# kept PROGRAM - it finds the contract kept, and writes what it should
+kept()
+{
+	local dir=$BATS_TEST_TMPDIR
+	bare "$1" >"$dir/out" 2>"$dir/err" || {
+		cat "$dir/out" "$dir/err"
+		return 1
+	}
+	[[ "$(head -n 1 "$dir/out")" == "<malloc version="* ]]
+	[ "$(tail -n 1 "$dir/out")" = "</malloc>" ]
+	[ "$(wc -l <"$dir/err")" -eq 1 ]
+	[[ "$(cat "$dir/err")" == "allocator["*"] system="* ]]
+}
+
+@test "install: a program of the header runs on the installed library" {
+	local dir=$BATS_TEST_TMPDIR
+	contract >"$dir/use.c"
+	"${CC:-cc}" -std=c2x -Wall -Wextra -Werror -fno-builtin \
+		-I "$USR/include" "$dir/use.c" \
+		"$USR/lib/allocator/allocator.so" -o "$dir/use"
+	kept "$dir/use"
+}
+
+@test "install: the same on musl, with the allocator linked in" {
+	need musl-gcc
+	local dir=$BATS_TEST_TMPDIR
+	contract >"$dir/use.c"
+	musl-gcc -std=c2x -Wall -Wextra -Werror -fno-builtin -c \
+		-I "$USR/include" "$dir/use.c" -o "$dir/use.o"
+	musl-gcc -std=gnu11 -static -DLOGGER=0 -DTRACE_ON=0 allocator.c \
+		"$dir/use.o" -o "$dir/use"
+	kept "$dir/use"
+}
+
+@test "install: the header has the version of the library" {
+	local version
+	version=$(sed -n 's/^#define VERSION "\(.*\)"$/\1/p' src/base.h)
+	[ -n "$version" ]
+	grep -qxF "#define ALLOCATOR_VERSION \"$version\"" \
+		"$USR/include/allocator.h"
+	ALLOC_HELP=1 pre true 2>&1 |
+		grep -q "^allocator: version ${version//./\\.},"
+}
+
+# -- the manual page
+
+@test "install: the manual page is without fault" {
+	need mandoc
+	run mandoc -Tlint -W warning "$USR/share/man/man1/alloc.1"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ -z "$output" ]
+}
+
+# The options that the help of a subcommand names, one a line
+in_help()
+{
+	bare ./alloc "$1" --help | grep -E '^ +-' |
+		grep -oE '(^|[ ,])--?[a-z][a-z-]*' | tr -d ' ,' | sort -u
+}
+
+# The same of its section in the page
+in_page()
+{
+	awk -v name="$1" '/^\.S[sh]/ { on = $0 == ".Ss " name } on' $PAGE |
+		grep '^\.It Fl' | grep -oE '(Fl|,) -?[a-z][a-z-]*' |
+		sed 's/.* /-/' | sort -u
+}
+
+@test "install: the page has the options of the help, and no others" {
+	local sub dir=$BATS_TEST_TMPDIR
+	for sub in run sweep compare bench bars; do
+		echo "$sub"
+		in_help $sub >"$dir/help"
+		in_page $sub >"$dir/page"
+		grep -qx -e --help "$dir/help"
+		same "$dir/help" "$dir/page"
+	done
+}
+
+@test "install: the page has all subcommands" {
+	local dir=$BATS_TEST_TMPDIR
+	bare ./alloc help | sed -n 's/^  \([a-z]*\) .*/\1/p' >"$dir/help"
+	sed -n 's/^\.Ss //p' $PAGE >"$dir/page"
+	same "$dir/help" "$dir/page"
+}
+
+# described NAME DEFAULT MAX - it is in the header's table, and in the page
+described()
+{
+	echo "$1, $2, 0 to $3"
+	grep -qE "^\.It Ev $1\$" $PAGE
+	[ -n "$3" ] || {
+		grep -qE "^ \*	$1 +file " $HEADER
+		return
+	}
+	grep -qE "^ \*	$1 +0(,| to) $3 +$2 " $HEADER
+}
+
+@test "install: header and page have every variable of the library" {
+	local line name value max n=0 dir=$BATS_TEST_TMPDIR
+	local form='^allocator: (ALLOC_[A-Z]+)=([0-9]*) .*$'
+	# not ALLOC_HELP itself: its value is not the default here
+	ALLOC_HELP=1 pre true 2>&1 | grep ALLOC_ | grep -v ALLOC_HELP \
+		>"$dir/help"
+	while read -r line; do
+		[[ "$line" =~ $form ]]
+		name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]} max=
+		[ -z "$value" ] || max=${line##* }
+		described "$name" "$value" "$max"
+		n=$((n + 1))
+	done <"$dir/help"
+	described ALLOC_HELP 0 1
+	[ $n -ge 4 ]
+	# and none that it has not
+	run bash -c "grep -ohE 'ALLOC_[A-Z]+' $HEADER $PAGE | sort -u | wc -l"
+	[ "$output" -eq $((n + 1)) ]
+}
