@@ -3,6 +3,8 @@
  * out what it does for them. Here are main, help, and `alloc run`.
  */
 #include "alloc.h"
+#include "../include/allocator.h"
+#include <ctype.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +64,8 @@ long number(const char *option, const char *text, long min, long max)
 
 	errno = 0;
 	n = strtol(text, &end, 10);
-	if (errno || end == text || *end || n < min || n > max)
+	if (errno || !isdigit((unsigned char)*text) || *end || n < min ||
+	    n > max)
 		fail("--%s '%s' is not a number from %ld to %ld", option, text,
 		     min, max);
 	return n;
@@ -197,16 +200,13 @@ static void pass_on(int sig)
 /* Prints what the processes of CMD have written, and ends as CMD did. */
 _Noreturn static void run_with_statistics(char **cmd)
 {
-	char path[] = "/tmp/alloc.XXXXXX", line[512];
-	int status, fd = mkstemp(path);
+	char *path = temp_file(), line[512];
+	int status;
 	FILE *f;
 
-	if (fd < 0)
-		fail("no temporary file %s: %s", path, strerror(errno));
 	setenv("ALLOC_STATS", path, 1);
 	running = fork();
 	if (running == 0) {
-		close(fd);
 		execvp(cmd[0], cmd);
 		fail("%s: %s", cmd[0], strerror(errno));
 	}
@@ -216,7 +216,7 @@ _Noreturn static void run_with_statistics(char **cmd)
 	signal(SIGHUP, pass_on);
 	while (waitpid(running, &status, 0) < 0 && errno == EINTR)
 		;
-	f = fdopen(fd, "r");
+	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
 		fputs(line, stderr);
 	unlink(path);
@@ -232,10 +232,6 @@ static void set_preload(const char *so)
 	const char *old = getenv("LD_PRELOAD");
 	char *value;
 
-	if (strpbrk(so, " :"))
-		fail("%s has a blank or a colon in its name: it can't be "
-		     "preloaded",
-		     so);
 	if (asprintf(&value, "%s%s%s", old ? old : "", old && *old ? ":" : "",
 		     so) < 0)
 		fail("out of memory");
@@ -290,16 +286,20 @@ static const char help[] =
 	"  compare   measure a program on several allocators\n"
 	"  bench     measure our own workloads on several allocators\n"
 	"  bars      draw a data file as bars of text\n"
-	"  help      this; alloc COMMAND --help tells more\n"
+	"  help      this; alloc help COMMAND tells more\n"
+	"\n"
+	"  --version, --help\n"
 	"\n"
 	"Exit status: 0; 1 if something measured went wrong; 2 for bad\n"
 	"usage; 130 when interrupted. alloc run ends as the program does.\n";
 
-static int help_main(int argc, char **argv)
+static int help_main(int argc, char **argv);
+
+static int version_main(int argc, char **argv)
 {
 	(void)argc;
 	(void)argv;
-	fputs(help, stdout);
+	puts("alloc " ALLOCATOR_VERSION);
 	return 0;
 }
 
@@ -311,7 +311,31 @@ static const struct {
 	{ "compare", compare_main }, { "bench", bench_main },
 	{ "bars", bars_main },       { "launch", launch_main },
 	{ "help", help_main },       { "--help", help_main },
+	{ "-h", help_main },         { "--version", version_main },
 };
+
+/* Messages of getopt() begin with the name of the program. */
+static int command_main(const char *name, int argc, char **argv)
+{
+	for (size_t i = 0; i < COUNT(commands); i++)
+		if (strcmp(name, commands[i].name) == 0) {
+			argv[0] = "alloc";
+			return commands[i].run(argc, argv);
+		}
+	fail("no command '%s'; see alloc help", name);
+}
+
+/* Of a command, if one is named. */
+static int help_main(int argc, char **argv)
+{
+	char *ask[] = { "alloc", "--help", NULL };
+
+	if (argc > 1 && strncmp(argv[1], "-", 1) != 0 &&
+	    strcmp(argv[1], "help") != 0)
+		return command_main(argv[1], 2, ask);
+	fputs(help, stdout);
+	return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -319,8 +343,5 @@ int main(int argc, char **argv)
 		fputs(help, stderr);
 		return 2;
 	}
-	for (size_t i = 0; i < COUNT(commands); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	fail("no command '%s'; see alloc help", argv[1]);
+	return command_main(argv[1], argc - 1, argv + 1);
 }

@@ -104,11 +104,14 @@ struct plan {
 void measure_all(struct plan *p);
 extern volatile int interrupted; /* by ^C */
 const char *self_path(void);
+char *temp_file(void);
+/* Becomes `alloc launch ARGS... CMD...`. */
+void become_launch(const char **args, char **cmd) __attribute__((noreturn));
 /* The file of that name, from where this program lies; or NULL. */
 char *beside(const char *place);
 char *library_path(const char *named);
-/* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
-int is_loaded(char **cmd, const char *so);
+/* A number is worth nothing if the library was not there: fails then. */
+void check_loaded(char **cmd, const char *so);
 void check_command(char **cmd);
 
 /* -- plot.c: files that others read */
@@ -116,6 +119,7 @@ void check_command(char **cmd);
 void json_string(FILE *out, const char *s);
 void json_values(FILE *out, const double *v, size_t n);
 void json_command(FILE *out, char **cmd);
+void check_output(const char *path);
 FILE *open_output(const char *path);
 void close_output(FILE *out, const char *path);
 
@@ -126,8 +130,8 @@ struct plot {
 	size_t n;
 	size_t mark; /* the bar that stands out; n: none */
 };
-/* By gnuplot, to an SVG or PNG as the name says. */
-void plot_bars(const struct plot *p, const char *path);
+/* By gnuplot, as "svg" or "pngcairo". */
+void plot_bars(const struct plot *p, const char *path, const char *terminal);
 
 /* -- the subcommands */
 

@@ -119,37 +119,37 @@ struct one {
 	bool noisy;
 };
 
-/* Sums up `key=` over the statistics of all processes of the run. */
-static double statistic(const char *text, const char *key)
+/* Adds up ` key=` of one process's line; NAN stands for none so far. */
+static void add_statistic(double *sum, const char *line, const char *key)
 {
-	double sum = NAN;
-	size_t len = strlen(key);
+	char text[32];
+	const char *s;
 
-	for (const char *s = text; (s = strstr(s, key)) != NULL; s += len)
-		if (s[-1] == ' ' && s[len] == '=')
-			sum = (isnan(sum) ? 0 : sum) +
-			      strtod(s + len + 1, NULL);
-	return sum;
+	snprintf(text, sizeof(text), " %s=", key);
+	s = strstr(line, text);
+	if (s)
+		*sum = (isnan(*sum) ? 0 : *sum) +
+		       strtod(s + strlen(text), NULL);
 }
 
 static void read_statistics(const char *path, struct one *o)
 {
 	static const char *const calls[] = { "mmap", "munmap", "mremap",
 					     "madvise", "mprotect" };
-	static char text[1 << 20];
 	FILE *f = fopen(path, "r");
-	size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+	char line[512];
 
+	o->value[SYSCALLS] = o->value[REUSED] = NAN;
+	while (f && fgets(line, sizeof(line), f)) {
+		for (size_t i = 0; i < COUNT(calls); i++)
+			add_statistic(&o->value[SYSCALLS], line, calls[i]);
+		add_statistic(&o->value[REUSED], line, "reused");
+	}
 	if (f)
 		fclose(f);
-	text[n] = '\0';
-	o->value[SYSCALLS] = 0;
-	for (size_t i = 0; i < COUNT(calls); i++)
-		o->value[SYSCALLS] += statistic(text, calls[i]);
-	o->value[REUSED] = statistic(text, "reused");
 }
 
-static char *temp_file(void)
+char *temp_file(void)
 {
 	const char *dir = getenv("TMPDIR");
 	char *path;
@@ -164,9 +164,7 @@ static char *temp_file(void)
 	return path;
 }
 
-/* Becomes launch.c, which runs the command. */
-_Noreturn static void become_launch(const char **args, char **cmd,
-				    const struct side *s)
+void become_launch(const char **args, char **cmd)
 {
 	const char *argv[16];
 	size_t n = 0, words = 0;
@@ -181,9 +179,6 @@ _Noreturn static void become_launch(const char **args, char **cmd,
 	all = need(n + words + 1, sizeof(*all));
 	memcpy(all, argv, n * sizeof(*all));
 	memcpy(all + n, cmd, words * sizeof(*all));
-	for (size_t i = 0; s && i < COUNT(s->env); i++)
-		if (s->env[i])
-			putenv(strdup(s->env[i]));
 	execv(all[0], all);
 	_exit(127);
 }
@@ -224,7 +219,10 @@ static void run_once(const struct plan *p, const struct side *s, struct one *o)
 				       NULL };
 
 		setenv("ALLOC_STATS", statistics, 1);
-		become_launch(args, p->cmd, s);
+		for (size_t i = 0; i < COUNT(s->env); i++)
+			if (s->env[i])
+				putenv(strdup(s->env[i]));
+		become_launch(args, p->cmd);
 	}
 	while (wait4(pid, &status, 0, &ru) < 0 && errno == EINTR)
 		;
@@ -356,10 +354,15 @@ char *library_path(const char *named)
 		fail("no allocator.so beside %s; build it with make, or name "
 		     "it with --lib",
 		     self_path());
+	if (strpbrk(path, " :"))
+		fail("%s has a blank or a colon in its name: it can't be "
+		     "preloaded",
+		     path);
 	return path;
 }
 
-int is_loaded(char **cmd, const char *so)
+/* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
+static int is_loaded(char **cmd, const char *so)
 {
 	const char *args[] = { "-q", "-t", "-o", temp_file(), "-p", so, NULL };
 	int loaded = 0, total = 0;
@@ -367,7 +370,7 @@ int is_loaded(char **cmd, const char *so)
 	FILE *f;
 
 	if (pid == 0)
-		become_launch(args, cmd, NULL);
+		become_launch(args, cmd);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	f = fopen(args[3], "r");
@@ -377,4 +380,14 @@ int is_loaded(char **cmd, const char *so)
 		fclose(f);
 	unlink(args[3]);
 	return total ? loaded > 0 : -1;
+}
+
+void check_loaded(char **cmd, const char *so)
+{
+	int loaded = is_loaded(cmd, so);
+
+	if (!loaded)
+		fail("%s did not load %s", cmd[0], so);
+	if (loaded < 0)
+		warn("could not check that %s was loaded", so);
 }

@@ -18,6 +18,19 @@ FILE *open_output(const char *path)
 	return out;
 }
 
+/* Before hours of measuring. It leaves what is in a file there as it is. */
+void check_output(const char *path)
+{
+	FILE *f;
+
+	if (!path || strcmp(path, "-") == 0)
+		return;
+	f = fopen(path, "a");
+	if (!f)
+		fail("%s can't be written: %s", path, strerror(errno));
+	fclose(f);
+}
+
 void close_output(FILE *out, const char *path)
 {
 	bool bad = ferror(out) || fflush(out) != 0;
@@ -86,13 +99,11 @@ static void gnuplot_string(FILE *out, const char *s)
 	fputc('"', out);
 }
 
-static void gnuplot_script(FILE *g, const struct plot *p, const char *path)
+static void gnuplot_script(FILE *g, const struct plot *p, const char *path,
+			   const char *terminal)
 {
-	bool png = strlen(path) > 4 &&
-		   strcmp(path + strlen(path) - 4, ".png") == 0;
-
 	fprintf(g, "set terminal %s size 800,400 noenhanced\nset output ",
-		png ? "pngcairo" : "svg");
+		terminal);
 	gnuplot_string(g, path);
 	fputs("\nset title ", g);
 	gnuplot_string(g, p->title);
@@ -119,7 +130,7 @@ static void gnuplot_script(FILE *g, const struct plot *p, const char *path)
 			 "");
 }
 
-void plot_bars(const struct plot *p, const char *path)
+void plot_bars(const struct plot *p, const char *path, const char *terminal)
 {
 	FILE *g;
 	int status;
@@ -131,10 +142,10 @@ void plot_bars(const struct plot *p, const char *path)
 		     path);
 		return;
 	}
-	g = popen("gnuplot >&2", "w");
+	g = popen("exec gnuplot >/dev/null", "w");
 	if (!g)
 		fail("gnuplot can't be started: %s", strerror(errno));
-	gnuplot_script(g, p, path);
+	gnuplot_script(g, p, path, terminal);
 	status = pclose(g);
 	if (status)
 		warn("gnuplot could not draw %s", path);

@@ -41,10 +41,13 @@ static struct {
 	bool direct, ignore;
 	enum metric metric;
 	const char *lib, *out, *json, *csv, *svg, *png;
-} opt = {
-	0,    400,  10,   5,   1, -1, false, false, WALL, NULL, "benchmark.out",
-	NULL, NULL, NULL, NULL
-};
+} opt = { .to = 400,
+	  .step = 10,
+	  .runs = 5,
+	  .warmup = 1,
+	  .prewarm = -1,
+	  .metric = WALL,
+	  .out = "benchmark.out" };
 
 static enum metric metric_named(const char *name)
 {
@@ -359,7 +362,8 @@ static void draw(const struct side *s, size_t n, const char *title,
 		low[i] = t.value[i] - spread;
 		high[i] = t.value[i] + spread;
 	}
-	if (asprintf((char **)(uintptr_t)&look.suffix, " %s", m->unit) < 0 ||
+	if (asprintf((char **)(uintptr_t)&look.suffix, "%s%s",
+		     *m->unit ? " " : "", m->unit) < 0 ||
 	    asprintf((char **)(uintptr_t)&plot.ylabel, "%s %s", m->title,
 		     m->unit) < 0)
 		fail("out of memory");
@@ -369,9 +373,9 @@ static void draw(const struct side *s, size_t n, const char *title,
 	plot.low = low;
 	plot.high = high;
 	if (opt.svg)
-		plot_bars(&plot, opt.svg);
+		plot_bars(&plot, opt.svg, "svg");
 	if (opt.png)
-		plot_bars(&plot, opt.png);
+		plot_bars(&plot, opt.png, "pngcairo");
 }
 
 /* True: some runs failed; that is said. */
@@ -404,6 +408,7 @@ int sweep_main(int argc, char **argv)
 {
 	static char *standard[] = { "find", "/", "-xdev", NULL };
 	struct plan p = { .what = "sweep" };
+	const char *so;
 	struct advice a;
 	char *title;
 	bool failed;
@@ -416,19 +421,24 @@ int sweep_main(int argc, char **argv)
 	p.statuses = opt.ignore || p.cmd == standard;
 	check_command(p.cmd);
 	p.sides = (size_t)((opt.to - opt.from) / opt.step) + 1;
-	p.side = make_sides(library_path(opt.lib), p.sides);
+	so = library_path(opt.lib);
+	check_output(opt.out);
+	check_output(opt.json);
+	check_output(opt.csv);
+	check_output(opt.svg);
+	check_output(opt.png);
+	check_loaded(p.cmd, so);
+	p.side = make_sides(so, p.sides);
 	p.runs = (size_t)opt.runs;
 	p.warmup = (size_t)opt.warmup;
 	p.prewarm = opt.prewarm;
 	measure_all(&p);
 	failed = report_failures(&p);
 	p.sides = drop_empty(p.side, p.sides);
-	if (!p.sides)
-		fail("nothing was measured");
-	if (isnan(middle(&p.side[0], REUSED)))
-		warn("%s did not load the library: all thresholds are the same "
-		     "to it",
-		     p.cmd[0]);
+	if (!p.sides) {
+		warn("nothing was measured");
+		return interrupted ? 130 : 1;
+	}
 	a = advise(p.side, p.sides);
 	write_out(p.side, p.sides);
 	if (opt.csv)
