@@ -58,7 +58,7 @@ run: compiler allocator.so alloc
 
 # Static where libc.a is at hand: what starts a program and measures it should
 # be small, since the peak RSS of a process begins with that of its parent
-alloc: $(TOOL) tools/alloc.h
+alloc: $(TOOL) tools/alloc.h include/allocator.h
 	$(CC) -O2 -std=gnu11 $(WARN) -static $(TOOL) -lm -o $@ 2>/dev/null || \
 		$(CC) -O2 -std=gnu11 $(WARN) $(TOOL) -lm -o $@
 

@@ -101,7 +101,7 @@ with()
 	local copy=$BATS_TEST_TMPDIR/copy
 	need clang
 	mkdir "$copy"
-	cp -r Makefile allocator.c src tools "$copy"
+	cp -r Makefile allocator.c src include tools "$copy"
 	make -s -C "$copy"
 	works "$copy/allocator.so"
 	make -C "$copy" -q
