@@ -35,7 +35,7 @@ libraries()
 
 	void *malloc(size_t n)
 	{
-		for (volatile int i = 0; i < 1000; i++)
+		for (volatile int i = 0; i < 5000; i++)
 			;
 		return __libc_malloc(n);
 	}
@@ -822,7 +822,7 @@ reused" "$(head -n 1 c.csv)"
 		open F, "/proc/self/status"; my ($s) = grep /^VmHWM/, <F>;
 		open F, ">hwm"; print F $s =~ /(\d+)/'
 	holds j.json ".results[0].rss_kib.median |
-		. >= $(cat hwm) and . < $(cat hwm) * 1.1"
+		. > $(cat hwm) * 0.97 and . < $(cat hwm) * 1.1"
 	# of a small program's too: that of alloc itself is not in it
 	bare perl -e 'system "true"; require "syscall.ph" if 0;'
 	sweep --to 0 --runs 1 --json j.json -- true
@@ -1184,7 +1184,7 @@ verdict()
 
 @test "alloc compare: beats what is slow, or holds more" {
 	need jq
-	compare --runs 5 --with "allocator,$libs/slow.so,$libs/big.so" \
+	compare --runs 7 --with "allocator,$libs/slow.so,$libs/big.so" \
 		--json j.json perl -e "for (1..5) { $hashes }"
 	is 0 "$status"
 	verdict "beats slow.so in time"
@@ -1195,12 +1195,12 @@ verdict()
 
 @test "alloc compare: loses when it is slow, or holds more" {
 	need jq
-	compare --runs 5 --with allocator --lib "$libs/slow.so" --json j.json \
+	compare --runs 7 --with allocator --lib "$libs/slow.so" --json j.json \
 		perl -e "for (1..5) { $hashes }"
 	is 0 "$status"
 	verdict "loses to glibc in time"
 	is "$libs/slow.so" "$(jq -r '.allocators[1].library' j.json)"
-	compare --runs 5 --with allocator --lib "$libs/big.so" --json j.json \
+	compare --runs 7 --with allocator --lib "$libs/big.so" --json j.json \
 		perl -e "$hashes"
 	verdict "loses to glibc in peak RSS"
 }
@@ -1221,7 +1221,7 @@ verdict()
 	compare --runs 2 --with allocator -- sh -c 'exit 3'
 	is 1 "$status"
 	is "" "$(cat "$out")"
-	is 2 "$(grep -c '^alloc: sh on .*: 2 runs ended with status 3' "$err")"
+	is 2 "$(grep -c '^alloc: 2 runs of sh on .* ended' "$err")"
 	compare --runs 2 --with allocator -i --json j.json -- sh -c 'exit 3'
 	is 0 "$status"
 	is 2 "$(sed 1d "$out" | grep -c '^glibc \|^allocator ')"
@@ -1230,7 +1230,7 @@ verdict()
 	scripted 'echo >>log; [ "$(wc -l <log)" != 4 ]'
 	compare --runs 3 --warmup 0 --with allocator --json j.json -- ./cmd
 	is 1 "$status"
-	is 1 "$(grep -c '^alloc: ./cmd on .*: 1 runs* ended' "$err")"
+	is 1 "$(grep -c '^alloc: 1 run of ./cmd on .* ended' "$err")"
 	holds j.json '[.allocators[] | .runs] | add == 5'
 	compare --runs 2 --with allocator -- sh -c 'kill -9 $$'
 	is 1 "$status"

@@ -192,34 +192,51 @@ static const char run_help[] =
 
 static pid_t running;
 
-static void pass_on(int sig)
+/* What the kernel sends for a key goes to the whole group: CMD has it. */
+static void pass_on(int sig, siginfo_t *info, void *context)
 {
-	kill(running, sig);
+	(void)context;
+	if (info->si_code <= 0)
+		kill(running, sig);
+}
+
+static void pass_signals_on(void)
+{
+	struct sigaction act = { .sa_sigaction = pass_on,
+				 .sa_flags = SA_SIGINFO | SA_RESTART };
+
+	for (int sig = 1; sig < SIGRTMAX; sig++)
+		if (sig != SIGCHLD && sig != SIGTSTP && sig != SIGTTIN &&
+		    sig != SIGTTOU && sig != SIGCONT && sig != SIGPIPE &&
+		    sig != SIGSEGV && sig != SIGABRT && sig != SIGBUS)
+			sigaction(sig, &act, NULL);
 }
 
 /* Prints what the processes of CMD have written, and ends as CMD did. */
 _Noreturn static void run_with_statistics(char **cmd)
 {
 	char *path = temp_file(), line[512];
+	sigset_t all, old;
 	int status;
 	FILE *f;
 
 	setenv("ALLOC_STATS", path, 1);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old);
 	running = fork();
 	if (running == 0) {
+		sigprocmask(SIG_SETMASK, &old, NULL);
 		execvp(cmd[0], cmd);
 		fail("%s: %s", cmd[0], strerror(errno));
 	}
-	signal(SIGINT, SIG_IGN);
-	signal(SIGQUIT, SIG_IGN);
-	signal(SIGTERM, pass_on);
-	signal(SIGHUP, pass_on);
+	pass_signals_on();
+	sigprocmask(SIG_SETMASK, &old, NULL);
 	while (waitpid(running, &status, 0) < 0 && errno == EINTR)
 		;
 	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
 		fputs(line, stderr);
-	unlink(path);
+	temp_remove(path);
 	if (!WIFSIGNALED(status))
 		exit(WEXITSTATUS(status));
 	signal(WTERMSIG(status), SIG_DFL);
@@ -339,9 +356,12 @@ static int help_main(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2) {
-		fputs(help, stderr);
-		return 2;
-	}
-	return command_main(argv[1], argc - 1, argv + 1);
+	int status;
+
+	if (argc < 2)
+		fail("no command; see alloc help");
+	status = command_main(argv[1], argc - 1, argv + 1);
+	if (fflush(stdout) || ferror(stdout))
+		fail("standard output can't be written");
+	return status;
 }

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/types.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -89,7 +91,8 @@ struct side {
 	size_t runs;  /* that count */
 	size_t noisy; /* of these, with a busy machine */
 	size_t failed;
-	int status; /* of the last run that failed */
+	size_t lost; /* of these, that do not count */
+	int status;  /* of the last that failed; negative: a signal */
 };
 
 struct plan {
@@ -101,12 +104,16 @@ struct plan {
 	const char *what; /* for the progress bar */
 };
 
-void measure_all(struct plan *p);
 extern volatile int interrupted; /* by ^C */
+void catch_interrupts(void);
+void measure_all(struct plan *p);
+void report_failed(const char *what, const struct side *s);
 const char *self_path(void);
 char *temp_file(void);
-/* Becomes `alloc launch ARGS... CMD...`. */
-void become_launch(const char **args, char **cmd) __attribute__((noreturn));
+void temp_remove(char *path);
+/* Starts `alloc launch ARGS... CMD...`, with its output to `out`, if >= 0. */
+pid_t launch(const char **args, char **cmd, const char *const *env, int out);
+void launch_wait(pid_t pid, struct rusage *ru);
 /* The file of that name, from where this program lies; or NULL. */
 char *beside(const char *place);
 char *library_path(const char *named);

@@ -5,17 +5,18 @@
 #include "alloc.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <glob.h>
 #include <limits.h>
 #include <math.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SIDES 32
 #define OURS "allocator"
+#define RUNS_MIN 3 /* for a verdict */
 
 /* Where Debian and others put what they call so; the first found is taken. */
 static const struct {
@@ -163,13 +164,10 @@ static void measure_field(struct field *f, char **cmd, const char *what)
 	measure_all(&p);
 	for (size_t i = 0; i < f->n; i++) {
 		const struct side *s = &f->side[i];
+		char who[2 * PATH_MAX];
 
-		if (s->failed)
-			warn("%s on %s: %zu runs ended with status %d%s",
-			     cmd[0], s->name, s->failed, s->status,
-			     opt.ignore ? "" :
-					  " and do not count; see "
-					  "--ignore-failure");
+		snprintf(who, sizeof(who), "%s on %s", cmd[0], s->name);
+		report_failed(who, s);
 		if (s->noisy)
 			warn("other programs were busy during %zu of %zu runs "
 			     "on %s",
@@ -212,9 +210,11 @@ static const struct side *ours(const struct field *f)
 }
 
 static void print_verdict(const char *other, const char *what,
-			  const struct ratio *r)
+			  const struct ratio *r, bool enough)
 {
-	if (r->low > 1 && r->value >= 1.005)
+	if (!enough)
+		printf("  %s in %s: too few runs to tell\n", other, what);
+	else if (r->low > 1 && r->value >= 1.005)
 		printf("  loses to %s in %s: %.1f %% more (95 %%: %.1f to "
 		       "%.1f)\n",
 		       other, what, 100 * (r->value - 1), 100 * (r->low - 1),
@@ -244,7 +244,9 @@ static void print_verdicts(const struct field *f)
 
 			if (s != us)
 				print_verdict(s->name, metrics[what[m]].title,
-					      &r);
+					      &r,
+					      us->runs >= RUNS_MIN &&
+						      s->runs >= RUNS_MIN);
 		}
 }
 
@@ -475,10 +477,11 @@ int compare_main(int argc, char **argv)
 	check_output(opt.md);
 	check_output(opt.svg);
 	choose_sides(&f);
+	catch_interrupts();
 	verify(&f, cmd);
 	measure_field(&f, cmd, "compare");
 	for (size_t i = 0; i < f.n; i++)
-		failed |= f.side[i].failed > 0;
+		failed |= f.side[i].lost > 0;
 	if (!complete(&f)) {
 		warn("an allocator has no run that counts: no comparison");
 		return interrupted ? 130 : 1;
@@ -499,7 +502,7 @@ int compare_main(int argc, char **argv)
 	}
 	if (opt.svg)
 		plot_field(&f, cmd[0], opt.svg);
-	return interrupted ? 130 : failed && !opt.ignore;
+	return interrupted ? 130 : failed;
 }
 
 /* -- alloc bench */
@@ -534,31 +537,41 @@ static bool chosen(const char *name)
 	return !opt.only;
 }
 
-/* Runs a workload once, and reads its line of results; "" when it failed. */
+static void check_names(const char *dir)
+{
+	char *names = opt.only ? strdup(opt.only) : NULL, *name, *path;
+
+	while (names && (name = strsep(&names, ",")) != NULL) {
+		if (asprintf(&path, "%s/%s", dir, name) < 0)
+			fail("out of memory");
+		if (!*name || strpbrk(name, "./") || access(path, X_OK) < 0)
+			fail("no workload is named '%s'; see alloc bench "
+			     "--list",
+			     name);
+	}
+}
+
+/* Runs a workload once, and reads its line of results. */
 static const char *ask(char *path, const char *so)
 {
 	static char line[1024];
+	const char *args[] = { "-o", "/dev/null", "-p", so ? so : "", NULL };
 	ssize_t n, len = 0;
-	int fd[2], status;
+	struct rusage ru;
+	int fd[2];
 	pid_t pid;
 
-	if (pipe(fd) < 0 || (pid = fork()) < 0)
-		fail("%s can't be started: %s", path, strerror(errno));
-	if (pid == 0) {
-		const char *args[] = { "-o", "/dev/null", "-p", so ? so : "",
-				       NULL };
-
-		dup2(fd[1], STDOUT_FILENO);
-		become_launch(args, (char *[]){ path, NULL });
-	}
+	if (pipe2(fd, O_CLOEXEC) < 0)
+		fail("no pipe: %s", strerror(errno));
+	pid = launch(args, (char *[]){ path, NULL }, NULL, fd[1]);
 	close(fd[1]);
 	while ((n = read(fd[0], line + len, sizeof(line) - 1 - (size_t)len)) >
 	       0)
 		len += n;
 	close(fd[0]);
 	line[len] = '\0';
-	waitpid(pid, &status, 0);
-	return status ? "" : line;
+	launch_wait(pid, &ru);
+	return line;
 }
 
 static double key_of(const char *line, const char *key)
@@ -594,6 +607,7 @@ static size_t find_workloads(struct workload **list)
 	int n = scandir(dir, &entry, NULL, alphasort);
 	size_t found = 0;
 
+	check_names(dir);
 	*list = need(n > 0 ? (size_t)n : 0, sizeof(**list));
 	for (int i = 0; i < n; i++) {
 		struct workload *w = &(*list)[found];
@@ -608,8 +622,7 @@ static size_t find_workloads(struct workload **list)
 		found++;
 	}
 	if (!found)
-		fail("no workload is named '%s'; see alloc bench --list",
-		     opt.only ? opt.only : "");
+		fail("no workloads in %s; build them with make", dir);
 	return found;
 }
 
@@ -625,7 +638,7 @@ static bool run_workload(struct workload *w, const struct field *sides)
 			key_of(ask(w->path, sides->side[i].so), "rss_end_kib=");
 	measure_field(&w->field, cmd, w->name);
 	for (size_t i = 0; i < sides->n; i++)
-		ok &= !w->field.side[i].failed;
+		ok &= !w->field.side[i].lost;
 	return ok && complete(&w->field);
 }
 
@@ -799,6 +812,7 @@ int bench_main(int argc, char **argv)
 	check_output(opt.md);
 	check_output(opt.svg);
 	choose_sides(&sides);
+	catch_interrupts();
 	for (size_t i = 0; i < n && !interrupted; i++) {
 		w[done] = w[i];
 		if (run_workload(&w[done], &sides))

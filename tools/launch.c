@@ -2,8 +2,8 @@
  * launch.c - alloc launch [OPTIONS] CMD...: runs CMD once and measures it.
  *
  *   -o FILE  write the result to FILE: wall seconds, CPU seconds, peak RSS in
- *            KiB, exit status (128 + signal when killed), user and system
- *            seconds, minor and major page faults
+ *            KiB, exit status (of a signal that killed it, the negative),
+ *            user and system seconds, minor and major page faults
  *   -p SO    preload SO, in front of what LD_PRELOAD has
  *   -w MB    first touch and free MB of memory in another process, so that
  *            page faults of CMD are served from memory the host has given
@@ -30,6 +30,7 @@
 static const char *result = "/dev/stdout", *preload = "";
 static size_t warm_bytes;
 static int quiet, tracing;
+static sighandler_t old_int, old_quit;
 
 static struct {
 	int loaded, total;
@@ -76,6 +77,8 @@ static pid_t start(char **argv, int gate)
 		return pid;
 	if (gate >= 0 && read(gate, &c, 1) != 1)
 		_exit(127);
+	signal(SIGINT, old_int);
+	signal(SIGQUIT, old_quit);
 	if (quiet) {
 		null = open("/dev/null", O_RDWR);
 		dup2(null, 0);
@@ -173,13 +176,12 @@ static int measure(char **argv, FILE *out)
 	if (pid < 0 || wait4(pid, &status, 0, &ru) < 0)
 		return 127;
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
-				       WEXITSTATUS(status);
+	status = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 	fprintf(out, "%.6f %.6f %ld %d %.6f %.6f %ld %ld\n",
 		seconds(begin, end), of(ru.ru_utime) + of(ru.ru_stime),
 		ru.ru_maxrss, status, of(ru.ru_utime), of(ru.ru_stime),
 		ru.ru_minflt, ru.ru_majflt);
-	return status;
+	return status < 0 ? 128 - status : status;
 }
 
 int launch_main(int argc, char **argv)
@@ -204,8 +206,8 @@ int launch_main(int argc, char **argv)
 		return 125;
 	}
 	/* Whoever types ^C means the program; its result is still wanted. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGQUIT, SIG_IGN);
+	old_int = signal(SIGINT, SIG_IGN);
+	old_quit = signal(SIGQUIT, SIG_IGN);
 	warm();
 	if (tracing) {
 		trace(argv + optind);

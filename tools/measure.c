@@ -35,9 +35,29 @@ const struct metric_name metrics[METRICS] = {
 
 volatile int interrupted;
 
+static volatile pid_t group; /* of the run under way; 0: none */
+
+/*
+ * A run has a process group of its own, so that all of it can be ended: by
+ * SIGINT first, and a second later for certain.
+ */
 static void on_interrupt(int sig)
 {
+	if (group)
+		kill(-group, interrupted ? SIGKILL : SIGINT);
 	interrupted = sig;
+	alarm(1);
+}
+
+void catch_interrupts(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
+	struct sigaction act = { .sa_handler = on_interrupt }, old;
+
+	for (size_t i = 0; i < COUNT(signals); i++)
+		if (sigaction(signals[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			sigaction(signals[i], &act, NULL);
 }
 
 const char *self_path(void)
@@ -149,22 +169,34 @@ static void read_statistics(const char *path, struct one *o)
 		fclose(f);
 }
 
+/*
+ * In a directory of its own, which goes with it: what a process that outlives
+ * its run writes there later must not stay behind.
+ */
 char *temp_file(void)
 {
 	const char *dir = getenv("TMPDIR");
 	char *path;
-	int fd;
 
 	if (asprintf(&path, "%s/alloc.XXXXXX", dir && *dir ? dir : "/tmp") < 0)
 		fail("out of memory");
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		fail("no temporary file %s: %s", path, strerror(errno));
-	close(fd);
+	if (!mkdtemp(path))
+		fail("no temporary directory %s: %s", path, strerror(errno));
+	if (asprintf(&path, "%s/data", path) < 0)
+		fail("out of memory");
 	return path;
 }
 
-void become_launch(const char **args, char **cmd)
+void temp_remove(char *path)
+{
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+	free(path);
+}
+
+/* Becomes launch.c, which runs the command. */
+_Noreturn static void become_launch(const char **args, char **cmd)
 {
 	const char *argv[16];
 	size_t n = 0, words = 0;
@@ -181,6 +213,39 @@ void become_launch(const char **args, char **cmd)
 	memcpy(all + n, cmd, words * sizeof(*all));
 	execv(all[0], all);
 	_exit(127);
+}
+
+pid_t launch(const char **args, char **cmd, const char *const *env, int out)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		fail("no process can be started: %s", strerror(errno));
+	if (pid == 0) {
+		setpgid(0, 0);
+		if (out >= 0)
+			dup2(out, STDOUT_FILENO);
+		for (; env && *env; env++)
+			putenv(strdup(*env));
+		become_launch(args, cmd);
+	}
+	setpgid(pid, pid);
+	group = pid;
+	if (interrupted)
+		kill(-pid, SIGINT);
+	return pid;
+}
+
+void launch_wait(pid_t pid, struct rusage *ru)
+{
+	int status;
+
+	while (wait4(pid, &status, 0, ru) < 0 && errno == EINTR)
+		;
+	if (interrupted)
+		kill(-pid, SIGKILL); /* what it left behind */
+	group = 0;
+	alarm(0);
 }
 
 static bool read_result(const char *path, struct one *o)
@@ -201,31 +266,20 @@ static bool read_result(const char *path, struct one *o)
 static void run_once(const struct plan *p, const struct side *s, struct one *o)
 {
 	char *result = temp_file(), *statistics = temp_file(), warm[32];
+	char *env[COUNT(s->env) + 2] = { NULL };
 	double busy = busy_seconds(), begin = now(), other;
 	struct rusage ru;
-	int status;
-	pid_t pid;
+	size_t n = 0;
 
 	snprintf(warm, sizeof(warm), "%ld", p->prewarm);
-	pid = fork();
-	if (pid == 0) {
-		const char *args[] = { "-q",
-				       "-w",
-				       warm,
-				       "-o",
-				       result,
-				       "-p",
-				       s->so ? s->so : "",
-				       NULL };
-
-		setenv("ALLOC_STATS", statistics, 1);
-		for (size_t i = 0; i < COUNT(s->env); i++)
-			if (s->env[i])
-				putenv(strdup(s->env[i]));
-		become_launch(args, p->cmd);
-	}
-	while (wait4(pid, &status, 0, &ru) < 0 && errno == EINTR)
-		;
+	if (asprintf(&env[n++], "ALLOC_STATS=%s", statistics) < 0)
+		fail("out of memory");
+	for (size_t i = 0; i < COUNT(s->env) && s->env[i]; i++)
+		env[n++] = strdup(s->env[i]);
+	launch_wait(launch((const char *[]){ "-q", "-w", warm, "-o", result,
+					     "-p", s->so ? s->so : "", NULL },
+			   p->cmd, (const char *const *)env, -1),
+		    &ru);
 	other = busy_seconds() - busy - cpu_of(&ru);
 	begin = now() - begin;
 	o->noisy = other > NOISY_SECONDS &&
@@ -234,10 +288,8 @@ static void run_once(const struct plan *p, const struct side *s, struct one *o)
 	if (!read_result(result, o) && !interrupted)
 		fail("%s could not be run", p->cmd[0]);
 	read_statistics(statistics, o);
-	unlink(result);
-	unlink(statistics);
-	free(result);
-	free(statistics);
+	temp_remove(result);
+	temp_remove(statistics);
 }
 
 /* -- all runs */
@@ -266,20 +318,39 @@ static void show_progress(const struct plan *p, size_t done, size_t all,
 	fprintf(stderr, "\033[K%s", done == all ? "\r\033[K" : "");
 }
 
-/* A run counts unless it failed: then it is reported, not averaged in. */
+/*
+ * A run counts unless it failed: then it is reported, not averaged in. A death
+ * by a signal never counts.
+ */
 static void keep(const struct plan *p, struct side *s, const struct one *o)
 {
-	if (o->status && (!p->statuses || o->status > 125)) {
-		s->failed++;
-		s->status = o->status;
-		return;
-	}
 	s->failed += o->status != 0;
 	s->status = o->status ? o->status : s->status;
+	if (o->status && (!p->statuses || o->status < 0)) {
+		s->lost++;
+		return;
+	}
 	s->noisy += o->noisy;
 	for (size_t m = 0; m < METRICS; m++)
 		s->run[m][s->runs] = o->value[m];
 	s->runs++;
+}
+
+void report_failed(const char *what, const struct side *s)
+{
+	char how[64];
+
+	if (!s->failed)
+		return;
+	snprintf(how, sizeof(how),
+		 s->status < 0 ? "were killed by signal %d" :
+				 "ended with status %d",
+		 abs(s->status));
+	warn("%zu run%s of %s %s%s", s->failed, s->failed == 1 ? "" : "s", what,
+	     how,
+	     !s->lost      ? "" :
+	     s->status < 0 ? " and do not count" :
+			     " and do not count; see --ignore-failure");
 }
 
 static void shuffle(size_t *order, size_t n, uint64_t *state)
@@ -294,14 +365,11 @@ static void shuffle(size_t *order, size_t n, uint64_t *state)
 
 void measure_all(struct plan *p)
 {
-	struct sigaction act = { .sa_handler = on_interrupt };
 	size_t *order = need(p->sides, sizeof(*order)), done = 0;
 	size_t rounds = p->warmup + p->runs, all = rounds * p->sides;
 	uint64_t state = 0x9e3779b97f4a7c15u;
 	double begin = now();
 
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
 	if (p->prewarm < 0)
 		p->prewarm = prewarm_default();
 	for (size_t i = 0; i < p->sides; i++) {
@@ -317,7 +385,7 @@ void measure_all(struct plan *p)
 
 			show_progress(p, done++, all, begin);
 			for (int t = 0; o.noisy && t <= RETRIES; t++)
-				if (!interrupted)
+				if (!interrupted && !o.status)
 					run_once(p, s, &o);
 			if (interrupted) {
 				show_progress(p, all, all, begin);
@@ -364,21 +432,19 @@ char *library_path(const char *named)
 /* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
 static int is_loaded(char **cmd, const char *so)
 {
-	const char *args[] = { "-q", "-t", "-o", temp_file(), "-p", so, NULL };
+	char *file = temp_file();
+	const char *args[] = { "-q", "-t", "-o", file, "-p", so, NULL };
 	int loaded = 0, total = 0;
-	pid_t pid = fork();
+	struct rusage ru;
 	FILE *f;
 
-	if (pid == 0)
-		become_launch(args, cmd);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	f = fopen(args[3], "r");
+	launch_wait(launch(args, cmd, NULL, -1), &ru);
+	f = fopen(file, "r");
 	if (f && fscanf(f, "%d %d", &loaded, &total) != 2)
 		total = 0;
 	if (f)
 		fclose(f);
-	unlink(args[3]);
+	temp_remove(file);
 	return total ? loaded > 0 : -1;
 }
 
@@ -386,6 +452,8 @@ void check_loaded(char **cmd, const char *so)
 {
 	int loaded = is_loaded(cmd, so);
 
+	if (interrupted)
+		exit(130);
 	if (!loaded)
 		fail("%s did not load %s", cmd[0], so);
 	if (loaded < 0)

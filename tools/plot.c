@@ -94,7 +94,11 @@ static void gnuplot_string(FILE *out, const char *s)
 	for (; *s; s++) {
 		if (*s == '"' || *s == '\\')
 			fputc('\\', out);
-		fputc((unsigned char)*s < ' ' ? '?' : *s, out);
+		/* What is in backquotes would be run as a command. */
+		fputc((unsigned char)*s < ' ' ? '?' :
+		      *s == '`'               ? '\'' :
+						*s,
+		      out);
 	}
 	fputc('"', out);
 }

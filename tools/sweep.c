@@ -134,7 +134,8 @@ static struct side *make_sides(const char *so, size_t n)
 		name = strchr(env, '=') + 1;
 		side[i] = (struct side){ .name = name, .so = so };
 		side[i].env[0] = env;
-		side[i].env[1] = opt.direct ? strdup("ALLOC_DIRECT=1") : NULL;
+		side[i].env[1] = opt.direct ? "ALLOC_DIRECT=1" :
+					      "ALLOC_DIRECT=0";
 	}
 	return side;
 }
@@ -378,30 +379,25 @@ static void draw(const struct side *s, size_t n, const char *title,
 		plot_bars(&plot, opt.png, "pngcairo");
 }
 
-/* True: some runs failed; that is said. */
+/* True: some runs do not count. That is said, once for all thresholds. */
 static bool report_failures(const struct plan *p)
 {
-	size_t failed = 0, noisy = 0, runs = 0;
-	int status = 0;
+	struct side sum = { .name = NULL };
 
 	for (size_t i = 0; i < p->sides; i++) {
-		failed += p->side[i].failed;
-		noisy += p->side[i].noisy;
-		runs += p->side[i].runs;
-		status = p->side[i].failed ? p->side[i].status : status;
+		const struct side *s = &p->side[i];
+
+		sum.failed += s->failed;
+		sum.lost += s->lost;
+		sum.noisy += s->noisy;
+		sum.runs += s->runs;
+		sum.status = s->failed ? s->status : sum.status;
 	}
-	if (failed && status > 128)
-		warn("%zu runs of %s were killed by signal %d", failed,
-		     p->cmd[0], status - 128);
-	else if (failed)
-		warn("%zu runs of %s ended with status %d%s", failed, p->cmd[0],
-		     status,
-		     p->statuses ? "" :
-				   " and do not count; see --ignore-failure");
-	if (noisy)
-		warn("other programs were busy during %zu of %zu runs", noisy,
-		     runs);
-	return failed > 0;
+	report_failed(p->cmd[0], &sum);
+	if (sum.noisy)
+		warn("other programs were busy during %zu of %zu runs",
+		     sum.noisy, sum.runs);
+	return sum.lost > 0;
 }
 
 int sweep_main(int argc, char **argv)
@@ -427,6 +423,7 @@ int sweep_main(int argc, char **argv)
 	check_output(opt.csv);
 	check_output(opt.svg);
 	check_output(opt.png);
+	catch_interrupts();
 	check_loaded(p.cmd, so);
 	p.side = make_sides(so, p.sides);
 	p.runs = (size_t)opt.runs;
@@ -438,6 +435,12 @@ int sweep_main(int argc, char **argv)
 	if (!p.sides) {
 		warn("nothing was measured");
 		return interrupted ? 130 : 1;
+	}
+	if (isnan(middle(&p.side[0], opt.metric))) {
+		warn("%s left no statistics, so there are no %s to draw: it "
+		     "ends by _exit()?",
+		     p.cmd[0], metrics[opt.metric].title);
+		return 1;
 	}
 	a = advise(p.side, p.sides);
 	write_out(p.side, p.sides);
@@ -451,5 +454,5 @@ int sweep_main(int argc, char **argv)
 		fail("out of memory");
 	draw(p.side, p.sides, title, &a);
 	print_advice(p.side, p.sides, &a);
-	return interrupted ? 130 : failed && !p.statuses;
+	return interrupted ? 130 : failed;
 }
