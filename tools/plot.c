@@ -130,7 +130,7 @@ static void gnuplot_script(FILE *g, const struct plot *p, const char *path,
 		"EOD\nplot $data using 1:2:5:xticlabels(6) with boxes "
 		"linecolor rgb variable%s\n",
 		p->low ? ", $data using 1:2:3:4 with yerrorbars "
-			 "linecolor rgb \"#222222\" pointtype 0" :
+			 "linecolor rgb \"#222222\" pointsize 0" :
 			 "");
 }
 
