@@ -28,8 +28,8 @@
 #define VERSION "0.1.0"
 
 /*
- * 0 leaves the code out, 1 puts it in and switches it on; undefined puts it in
- * and leaves it to ALLOC_LOG and ALLOC_TRACE.
+ * LOGGER, TRACE_ON: 0 leaves the code out, 1 puts it in and switches it on,
+ * undefined puts it in and leaves it to ALLOC_LOG and ALLOC_TRACE.
  */
 #ifndef LOGGER
 #define LOGGER 2

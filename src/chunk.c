@@ -35,8 +35,9 @@ INLINE struct chunk *chunk_of(const void *p)
 
 INLINE struct slab *unit_of(const void *p)
 {
-	return &chunk_of(p)
-			->unit[((uintptr_t)p >> UNIT_SHIFT) % CHUNK_UNITS - 1];
+	size_t i = ((uintptr_t)p >> UNIT_SHIFT) % CHUNK_UNITS;
+
+	return &chunk_of(p)->unit[i - 1];
 }
 
 /* The memory that a descriptor describes. */
@@ -391,10 +392,4 @@ static void units_free(struct slab *s, unsigned n)
 	cache_unlock(0);
 	if (whole)
 		chunk_unmap(c);
-}
-
-/* Memory for a heap: zeroed, never given back. NULL when memory is out. */
-static void *meta_alloc(size_t len)
-{
-	return os_map(round_up(len, page_size));
 }

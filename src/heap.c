@@ -172,11 +172,10 @@ static struct slab *heap_units(struct heap *h, unsigned n, bool first)
 	return s;
 }
 
-/* A run: one block of whole units. */
-static void *run_alloc(struct heap *h, size_t n, bool *zero)
+/* A run: one block of whole units. Slabs have what fits a unit. */
+static void *run_alloc(struct heap *h, bool *zero)
 {
-	struct slab *s =
-		heap_units(h, (unsigned)(round_up(n, UNIT) / UNIT), false);
+	struct slab *s = heap_units(h, RUN_MAX / UNIT, false);
 
 	if (!s)
 		return NULL;
@@ -203,6 +202,15 @@ static void mag_grow(struct mag *m, size_t size)
 {
 	if (m->max < MAG_MAX && 2 * m->max * size <= MAG_BYTES)
 		m->max *= 2;
+}
+
+static void mag_init(struct mag *m, const struct class *c)
+{
+	uint32_t max = MAG_BYTES / c->size;
+
+	m->max = max > MAG_START ? MAG_START : max < MAG_MIN ? MAG_MIN : max;
+	m->recip = c->recip;
+	m->limit = c->limit;
 }
 
 /* Freed blocks, from wherever they are at hand. */
@@ -239,22 +247,16 @@ static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 /* Blocks that never were used, of a new slab if need be. */
 static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
-	const struct class *k = &classes[c];
 	struct mag *m = &h->mag[c];
-	uint32_t max;
+	bool first = !m->max;
 
+	if (first)
+		mag_init(m, &classes[c]);
 	if (!m->active) {
-		m->active = heap_units(h, k->units, !m->max);
+		m->active = heap_units(h, classes[c].units, first);
 		if (!m->active)
 			return NULL;
 		slab_open(m->active, h, c);
-	}
-	if (!m->max) {
-		max = MAG_BYTES / k->size;
-		max = max > MAG_START ? MAG_START : max;
-		m->max = max < MAG_MIN ? MAG_MIN : max;
-		m->recip = k->recip;
-		m->limit = k->limit;
 	}
 	return slab_carve(m->active, n);
 }
@@ -298,8 +300,11 @@ static unsigned class_of_few(size_t n)
 static unsigned heap_class(struct heap *h, unsigned c)
 {
 	size_t n = classes[c].size;
-	unsigned next = class_of_few(n), price = 1;
+	unsigned next, price = 1;
 
+	if (n <= EXACT_MAX || h->carved > MIB)
+		return c;
+	next = class_of_few(n);
 	while (!h->mag[next].head && classes[next].size < 2 * n &&
 	       next < CLASSES - 1)
 		next = class_of_few(classes[next].size + 1u);
@@ -307,7 +312,7 @@ static unsigned heap_class(struct heap *h, unsigned c)
 		next = class_of_few(n);
 		price = NEW_PRICE * (unsigned)(1 + 4 * KIB / n);
 	}
-	if (n <= EXACT_MAX || h->rare[c] + price > RARE_MAX || h->carved > MIB)
+	if (h->rare[c] + price > RARE_MAX)
 		return c;
 	h->rare[c] = (uint16_t)(h->rare[c] + price);
 	return next;
@@ -322,7 +327,7 @@ static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 	if (align > UNIT || n > RUN_MAX)
 		return mapping_alloc(n, align, false, zero);
 	if (n > SLAB_MAX)
-		return run_alloc(h, n, zero);
+		return run_alloc(h, zero);
 	c = heap_class(h, class_of(n));
 	while (classes[c].size & (align - 1))
 		c++;

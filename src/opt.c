@@ -5,14 +5,14 @@
  * or from the constructor. A bad value costs a line and gives the default; an
  * empty one is none. Set-user-ID programs ignore them all: they name files.
  */
-enum { OPT_thresh, OPT_direct, OPT_help, OPT_COUNT = 6 };
+enum { OPT_thresh, OPT_direct, OPT_help };
 
 static struct option {
 	const char *name; /* with the = */
 	size_t value, max;
 	struct output *out; /* takes a path, not a number */
 	const char *help;
-} options[OPT_COUNT] = {
+} options[] = {
 	[OPT_thresh] = { "ALLOC_THRESH=", 200, 65536, NULL,
 			 "freed blocks of OS memory kept for reuse" },
 	[OPT_direct] = { "ALLOC_DIRECT=", 0, 1, NULL,
@@ -26,6 +26,7 @@ static struct option {
 	  "file to which a line of statistics is added at exit" },
 };
 #define OPT(id) options[OPT_##id].value
+#define OPTIONS_END (options + sizeof(options) / sizeof(*options))
 static bool opt_ready;
 
 static void opt_number(struct option *o, const char *text)
@@ -61,7 +62,7 @@ static void opt_parse(bool paths)
 	for (char **e = environ; *e; e++) {
 		if (strncmp(*e, "ALLOC_", 6) != 0)
 			continue;
-		for (struct option *o = options; o < options + OPT_COUNT; o++) {
+		for (struct option *o = options; o < OPTIONS_END; o++) {
 			size_t len = strlen(o->name);
 
 			if (strncmp(*e, o->name, len) != 0 || !(*e)[len] ||
@@ -81,7 +82,7 @@ SLOW void opt_help(void)
 	log_say("allocator: version " VERSION ", built by " __VERSION__ "%s%s",
 		LOGGER ? ", with LOGGER" : ", no LOGGER",
 		TRACE_ON ? ", with TRACE_ON" : ", no TRACE_ON");
-	for (const struct option *o = options; o < options + OPT_COUNT; o++)
+	for (const struct option *o = options; o < OPTIONS_END; o++)
 		if (o->out)
 			log_say("allocator: %s%s  %s", o->name, o->out->path,
 				o->help);

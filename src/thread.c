@@ -37,7 +37,7 @@ static struct heap *heap_new(void)
 	struct heap *h = NULL;
 
 	if (os.chunks || chunk_map())
-		h = meta_alloc(sizeof(*h));
+		h = os_map(round_up(sizeof(*h), page_size));
 	lock_take(&heaps.lock);
 	if (heaps.count + 1 >= HEAPS_MAX)
 		h = NULL;
