@@ -163,6 +163,10 @@ calls() # ARGUMENT...
 	limit many_sizes
 }
 
+@test "limit: few blocks are lent to other sizes, and none in a large heap" {
+	limit lending
+}
+
 @test "limit: no page without memory within 64 bytes of a small block" {
 	limit page_edges
 }

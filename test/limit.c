@@ -615,6 +615,43 @@ static void many_sizes(void)
 	       live / KIB);
 }
 
+static void some_at_hand(size_t count, size_t n)
+{
+	void *p[1000];
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		p[i] = malloc(n);
+	for (i = 0; i < count; i++)
+		free(p[i]);
+}
+
+/* How many of `count` blocks of `n` bytes have more than they need? */
+static size_t lent(size_t count, size_t n)
+{
+	size_t more = 0;
+
+	while (count--)
+		more += malloc_usable_size(malloc(n)) > n;
+	return more;
+}
+
+/* Free blocks of larger sizes are lent at first, but not for ever. */
+static void lending(void)
+{
+	size_t i, some;
+
+	some_at_hand(1000, 256);
+	some = lent(800, 208);
+	CHECKF(some > 0 && some <= 300, "%zu blocks", some);
+	/* In a heap of some size a block has just what it needs. */
+	for (i = 0; i < 20000; i++)
+		memset(malloc(64), 1, 64);
+	some_at_hand(50, 256);
+	some = lent(100, 224);
+	CHECKF(some == 0, "%zu blocks", some);
+}
+
 /* What a vector load at the end of a small block may reach is there. */
 static void page_edges(void)
 {
@@ -648,6 +685,7 @@ static void page_edges(void)
 	X(fragmentation) \
 	X(growth) \
 	X(many_sizes) \
+	X(lending) \
 	X(page_edges) \
 	X(secure) \
 	X(sandbox) \

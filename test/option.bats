@@ -269,10 +269,46 @@ statistics()
 	ALLOC_STATS=$file.%p pre perl -e 'fork; wait'
 	[ "$(cat "$file".[0-9]* | wc -l)" -eq 2 ]
 	[ "$(find "$BATS_TEST_TMPDIR" -name 'stats.*' | wc -l)" -eq 2 ]
+	# what the parent did before the fork is not the child's
+	rm "$file"
+	ALLOC_STATS=$file pre perl -e '$x = "a" x 3e6; fork or exit; wait'
+	[ "$(statistics "$file" mmap | head -n 1)" -lt \
+		"$(statistics "$file" mmap | tail -n 1)" ]
 	with ALLOC_STATS /nowhere/file
 	[ "${#lines[@]}" -eq 2 ]
 	[[ ${lines[0]} == "allocator: ALLOC_STATS='/nowhere/file'"* ]]
 	[[ ${lines[1]} == allocator\[*\]\ system=* ]]
+}
+
+@test "option: malloc_stats goes to ALLOC_STATS; a child has its own file" {
+	need /usr/bin/python3
+	local file=$BATS_TEST_TMPDIR/stats
+	ALLOC_STATS=$file.%p pre /usr/bin/python3 -c '
+import ctypes, os
+ctypes.CDLL(None).malloc_stats()
+if os.fork():
+	os.wait()'
+	[ "$(find "$BATS_TEST_TMPDIR" -name 'stats.*' | wc -l)" -eq 2 ]
+	[ "$(cat "$file".* | wc -l)" -eq 3 ]
+	for file in "$file".*; do
+		grep -q "^allocator\\[${file##*.}\\]" "$file"
+		! grep -qv "^allocator\\[${file##*.}\\]" "$file" || false
+	done
+}
+
+@test "option: ALLOC_STATS counts each use of the cache" {
+	local log=$BATS_TEST_TMPDIR/log stats=$BATS_TEST_TMPDIR/stats direct
+	cc allocator.c -shared -fPIC -DTRACE_ON=0 -o "$log.so"
+	for direct in 0 1; do
+		rm -f "$stats" "$log"
+		ALLOC_LOG=$log ALLOC_STATS=$stats ALLOC_DIRECT=$direct \
+			ALLOC_SO=$log.so pre perl -e 'for $i (1..300) {
+				push @a, "x" x ($i * 5e3);
+				shift @a if @a > 20 }'
+		grep -q event=reuse "$log"
+		[ "$(statistics "$stats" reused)" -eq \
+			"$(grep -c event=reuse "$log")" ]
+	done
 }
 
 # strace_counts FILE - calls made from inside the library, as NAME=N lines
