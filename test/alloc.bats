@@ -1106,9 +1106,9 @@ need_peers()
 		(metrics | all((.values | length) == 3)))'
 	holds j.json '.allocators | all([.wall_s, .cpu_s, .rss_kib, .faults] |
 		all(.values as $v | .median | near($v | median)))'
-	holds j.json '.allocators[0].library == "" and
-		(.allocators[1:] | all(.library | test("^/.*\\.so")))'
-	is "$ALLOC_SO" "$(jq -r '.allocators[1].library' j.json)"
+	holds j.json '.allocators[0].file == "" and
+		(.allocators[1:] | all(.file | test("^/.*\\.so")))'
+	is "$ALLOC_SO" "$(jq -r '.allocators[1].file' j.json)"
 	# the table's first numbers, and Markdown's
 	jq -r '.allocators[].wall_s.median * 10000 | round' j.json >medians
 	sed -n 2,6p "$out" | awk '{ printf "%d\n", $2 * 10000 + 0.5 }' >table
@@ -1199,7 +1199,7 @@ verdict()
 		perl -e "for (1..5) { $hashes }"
 	is 0 "$status"
 	verdict "loses to glibc in time"
-	is "$libs/slow.so" "$(jq -r '.allocators[1].library' j.json)"
+	is "$libs/slow.so" "$(jq -r '.allocators[1].file' j.json)"
 	compare --runs 7 --with allocator --lib "$libs/big.so" --json j.json \
 		perl -e "$hashes"
 	verdict "loses to glibc in peak RSS"
@@ -1411,8 +1411,8 @@ fake()
 }
 
 @test "alloc: the options of bench are no options of compare" {
-	refused "alloc: *bench*" compare --only x true
-	refused "alloc: *bench*" compare --list true
+	refused "alloc: unrecognized option '--only'" compare --only x true
+	refused "alloc: unrecognized option '--list'" compare --list true
 }
 
 @test "alloc: what is no number, or out of range, is refused" {
@@ -1529,18 +1529,18 @@ fake()
 
 # -- help
 
-# options_of FILE - the long options of its getopt table
+# options_of FILE... - the long options of their getopt tables
 options_of()
 {
-	sed -n 's/^\t*{ "\([a-z-]*\)", \(required\|no\)_argument,.*/\1/p' \
-		"$ROOT/tools/$1"
+	(cd "$ROOT/tools" && sed -n \
+		's/^\t*{ "\([a-z-]*\)", \(required\|no\)_argument,.*/\1/p' "$@")
 }
 
 # helps SUB OPTION... - its help names all these, and fits a terminal
 helps()
 {
 	local option
-	[ $# -gt 3 ]
+	[ $# -gt 6 ]
 	good "$1" --help
 	[[ "$(head -n 1 "$out")" == "usage: alloc $1 "* ]]
 	is "" "$(awk 'length($0) > 79' "$out")"
@@ -1560,19 +1560,19 @@ helps()
 
 @test "alloc sweep: --help names every option" {
 	local names
-	mapfile -t names < <(options_of sweep.c)
+	mapfile -t names < <(options_of sweep.c alloc.h)
 	helps sweep "${names[@]}"
 }
 
 @test "alloc compare: --help names every option" {
 	local names
-	mapfile -t names < <(options_of compare.c | grep -v 'only\|list')
+	mapfile -t names < <(options_of compare.c alloc.h)
 	helps compare "${names[@]}"
 }
 
 @test "alloc bench: --help names every option" {
 	local names
-	mapfile -t names < <(options_of compare.c)
+	mapfile -t names < <(options_of bench.c alloc.h)
 	helps bench "${names[@]}"
 }
 

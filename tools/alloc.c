@@ -23,16 +23,21 @@
 #define MACHINE EM_AARCH64
 #endif
 
+static void say(const char *format, va_list args)
+{
+	fflush(stdout);
+	fputs("alloc: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
 void fail(const char *format, ...)
 {
 	va_list args;
 
-	fflush(stdout);
-	fputs("alloc: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	say(format, args);
 	va_end(args);
-	fputc('\n', stderr);
 	exit(2);
 }
 
@@ -40,12 +45,9 @@ void warn(const char *format, ...)
 {
 	va_list args;
 
-	fflush(stdout);
-	fputs("alloc: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	say(format, args);
 	va_end(args);
-	fputc('\n', stderr);
 }
 
 void *need(size_t count, size_t size)
@@ -55,6 +57,25 @@ void *need(size_t count, size_t size)
 	if (!p)
 		fail("out of memory");
 	return p;
+}
+
+char *copy(const char *s)
+{
+	return formatted("%s", s);
+}
+
+char *formatted(const char *format, ...)
+{
+	va_list args;
+	char *s;
+	int n;
+
+	va_start(args, format);
+	n = vasprintf(&s, format, args);
+	va_end(args);
+	if (n < 0)
+		fail("out of memory");
+	return s;
 }
 
 long number(const char *option, const char *text, long min, long max)
@@ -78,13 +99,12 @@ static char *find_program(const char *name)
 	char *path = getenv("PATH"), *dirs, *full, *dir;
 
 	if (strchr(name, '/'))
-		return access(name, X_OK) == 0 ? strdup(name) : NULL;
-	dirs = strdup(path ? path : "/usr/bin:/bin");
+		return access(name, X_OK) == 0 ? copy(name) : NULL;
+	dirs = copy(path ? path : "/usr/bin:/bin");
 	while ((dir = strsep(&dirs, ":")) != NULL) {
 		struct stat st;
 
-		if (asprintf(&full, "%s/%s", *dir ? dir : ".", name) < 0)
-			fail("out of memory");
+		full = formatted("%s/%s", *dir ? dir : ".", name);
 		if (access(full, X_OK) == 0 && stat(full, &st) == 0 &&
 		    S_ISREG(st.st_mode))
 			return full;
@@ -190,26 +210,29 @@ static const char run_help[] =
 	"Exit status: that of CMD; 2 when it can't be run.\n"
 	"Example: alloc run --thresh 50 --stats -- sort /etc/services\n";
 
-static pid_t running;
+static volatile pid_t running; /* 0: its number may be another's by now */
 
-/* What the kernel sends for a key goes to the whole group: CMD has it. */
-static void pass_on(int sig, siginfo_t *info, void *context)
+static void pass_on(int sig)
 {
-	(void)context;
-	if (info->si_code <= 0)
+	if (running)
 		kill(running, sig);
 }
 
+/*
+ * What is sent to us is meant for CMD. INT and QUIT are what a terminal sends
+ * to all of its foreground: CMD has them already, as under system().
+ */
 static void pass_signals_on(void)
 {
-	struct sigaction act = { .sa_sigaction = pass_on,
-				 .sa_flags = SA_SIGINFO | SA_RESTART };
+	static const int signals[] = { SIGHUP,  SIGTERM, SIGUSR1,
+				       SIGUSR2, SIGALRM, SIGWINCH };
+	struct sigaction act = { .sa_handler = pass_on,
+				 .sa_flags = SA_RESTART };
 
-	for (int sig = 1; sig < SIGRTMAX; sig++)
-		if (sig != SIGCHLD && sig != SIGTSTP && sig != SIGTTIN &&
-		    sig != SIGTTOU && sig != SIGCONT && sig != SIGPIPE &&
-		    sig != SIGSEGV && sig != SIGABRT && sig != SIGBUS)
-			sigaction(sig, &act, NULL);
+	for (size_t i = 0; i < COUNT(signals); i++)
+		sigaction(signals[i], &act, NULL);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
 }
 
 /* Prints what the processes of CMD have written, and ends as CMD did. */
@@ -217,22 +240,30 @@ _Noreturn static void run_with_statistics(char **cmd)
 {
 	char *path = temp_file(), line[512];
 	sigset_t all, old;
+	siginfo_t info;
 	int status;
+	pid_t pid;
 	FILE *f;
 
 	setenv("ALLOC_STATS", path, 1);
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &old);
-	running = fork();
-	if (running == 0) {
+	pid = fork();
+	if (pid < 0)
+		fail("no process can be started: %s", strerror(errno));
+	if (pid == 0) {
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		execvp(cmd[0], cmd);
 		fail("%s: %s", cmd[0], strerror(errno));
 	}
+	running = pid;
 	pass_signals_on();
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	while (waitpid(running, &status, 0) < 0 && errno == EINTR)
+	while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 &&
+	       errno == EINTR)
 		;
+	running = 0;
+	waitpid(pid, &status, 0);
 	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
 		fputs(line, stderr);
@@ -249,9 +280,7 @@ static void set_preload(const char *so)
 	const char *old = getenv("LD_PRELOAD");
 	char *value;
 
-	if (asprintf(&value, "%s%s%s", old ? old : "", old && *old ? ":" : "",
-		     so) < 0)
-		fail("out of memory");
+	value = formatted("%s%s%s", old ? old : "", old && *old ? ":" : "", so);
 	setenv("LD_PRELOAD", value, 1);
 }
 

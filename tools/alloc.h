@@ -26,13 +26,28 @@ void fail(const char *format, ...)
 	__attribute__((noreturn, format(printf, 1, 2)));
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Memory, zeroed, or the end of the program. */
+/* Memory, zeroed; a copy; a text by printf. Or the end of the program. */
 void *need(size_t count, size_t size);
+char *copy(const char *s);
+char *formatted(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The argument of an option, or the end of the program. */
 long number(const char *option, const char *text, long min, long max);
 
-/* -- bars.c: rows of numbers as bars of text */
+/* -- text.c */
+
+enum { MAX_QUOTE = 40 }; /* columns of others' text in a message */
+
+bool is_utf8(void); /* by the user's locale: nothing calls setlocale() */
+size_t columns(const char *s);
+/* Writes at most `limit` columns, with a mark where text was cut off. */
+size_t put_text(FILE *out, const char *s, size_t limit);
+/* A copy fit for a message: in one line, and not too long */
+char *shown(const char *s, size_t limit);
+
+/* -- table.c reads rows of numbers, draw.c makes bars of them */
+
+enum { MAX_WIDTH = 10000, MAX_COLORS = 32 };
 
 struct table {
 	size_t rows, cols;
@@ -56,7 +71,8 @@ struct look {
 /* Reads termgraph's format; fails with one line that names file and line. */
 struct table *table_read(const char *path, const struct look *look);
 void table_draw(const struct table *t, const struct look *look, FILE *out);
-int bars_main(int argc, char **argv);
+/* Numbers for escape sequences; fails for a name that is none of a color. */
+size_t parse_colors(const char *list, int *color);
 
 /* -- stats.c */
 
@@ -73,6 +89,23 @@ struct ratio ratio_of(const double *a, size_t na, const double *b, size_t nb);
 
 int launch_main(int argc, char **argv);
 
+/* -- child.c: processes that run for us */
+
+extern volatile int interrupted; /* by ^C */
+void catch_interrupts(void);
+/* Starts `alloc launch ARGS... CMD...`, with its output to `out`, if >= 0. */
+pid_t launch(const char **args, char **cmd, char **env, int out);
+void launch_wait(pid_t pid, struct rusage *ru);
+char *temp_file(void);
+void temp_remove(char *path);
+const char *self_path(void);
+/* The file of that name, from where this program lies; or NULL. */
+char *beside(const char *place);
+char *library_path(const char *named);
+/* A number is worth nothing if the library was not there: fails then. */
+void check_loaded(char **cmd, const char *so);
+void check_command(char **cmd); /* in alloc.c */
+
 /* -- measure.c: runs of a program, side by side */
 
 enum metric { WALL, CPU, USER, SYS, RSS, FAULTS, SYSCALLS, REUSED, METRICS };
@@ -82,11 +115,37 @@ struct metric_name {
 };
 extern const struct metric_name metrics[METRICS];
 
+/* What all that measure may be told. */
+struct settings {
+	long runs, warmup; /* those that count, and those before */
+	long prewarm;      /* MiB; -1: what suits the machine */
+	bool ignore;       /* any exit status counts */
+	bool help;
+	const char *lib, *json, *svg;
+};
+
+/* The end of their tables of options, for getopt_long() */
+#define SETTINGS \
+	{ "runs", required_argument, NULL, 'r' }, \
+		{ "warmup", required_argument, NULL, 'w' }, \
+		{ "prewarm", required_argument, NULL, 'W' }, \
+		{ "ignore-failure", no_argument, NULL, 'i' }, \
+		{ "lib", required_argument, NULL, 'l' }, \
+		{ "json", required_argument, NULL, 'j' }, \
+		{ "svg", required_argument, NULL, 'v' }, \
+		{ "help", no_argument, NULL, 'h' }, \
+	{ \
+		NULL, 0, NULL, 0 \
+	}
+
+/* Takes one of these options; false: help was asked for. */
+bool setting(struct settings *s, int opt);
+
 /* A way to run the program: an allocator, or a threshold. */
 struct side {
 	const char *name;
-	const char *so;     /* NULL: what the program has by itself */
-	const char *env[4]; /* NAME=VALUE */
+	const char *so; /* NULL: what the program has by itself */
+	char *env[2];   /* NAME=VALUE */
 	double *run[METRICS];
 	size_t runs;  /* that count */
 	size_t noisy; /* of these, with a busy machine */
@@ -98,28 +157,37 @@ struct side {
 struct plan {
 	char **cmd;
 	struct side *side;
-	size_t sides, runs, warmup;
-	long prewarm;  /* MiB; -1: what suits the machine */
-	bool statuses; /* any exit status counts, as long as it is the same */
+	size_t sides;
+	struct settings *set;
 	const char *what; /* for the progress bar */
 };
 
-extern volatile int interrupted; /* by ^C */
-void catch_interrupts(void);
-void measure_all(struct plan *p);
+void measure_all(const struct plan *p);
 void report_failed(const char *what, const struct side *s);
-const char *self_path(void);
-char *temp_file(void);
-void temp_remove(char *path);
-/* Starts `alloc launch ARGS... CMD...`, with its output to `out`, if >= 0. */
-pid_t launch(const char **args, char **cmd, const char *const *env, int out);
-void launch_wait(pid_t pid, struct rusage *ru);
-/* The file of that name, from where this program lies; or NULL. */
-char *beside(const char *place);
-char *library_path(const char *named);
-/* A number is worth nothing if the library was not there: fails then. */
-void check_loaded(char **cmd, const char *so);
-void check_command(char **cmd);
+double middle(const struct side *s, enum metric m); /* the median */
+
+/* -- field.c: allocators side by side */
+
+#define SIDES 32
+#define OURS "allocator"
+
+struct field {
+	struct side side[SIDES]; /* the first is glibc's own */
+	size_t n;
+};
+
+/* `with` names them, with commas between; NULL: all that are installed. */
+void choose_sides(struct field *f, const char *with, const char *lib);
+/* False when a side has no run that counts. */
+bool measure_field(struct field *f, char **cmd, struct settings *set,
+		   const char *what);
+size_t runs_lost(const struct field *f);
+struct ratio to_first(const struct field *f, size_t i, enum metric m);
+void json_sides(FILE *out, const struct field *f);
+/* Bars of time and peak RSS, side by side for each allocator */
+void plot_ratios(const struct field *f, const struct ratio (*r)[2],
+		 const char *title, const char *path);
+void md_machine(FILE *out);
 
 /* -- plot.c: files that others read */
 
@@ -143,6 +211,7 @@ void plot_bars(const struct plot *p, const char *path, const char *terminal);
 /* -- the subcommands */
 
 int run_main(int argc, char **argv);
+int bars_main(int argc, char **argv);
 int sweep_main(int argc, char **argv);
 int compare_main(int argc, char **argv);
 int bench_main(int argc, char **argv);

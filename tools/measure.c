@@ -7,14 +7,8 @@
  * which other programs took much of the processors is repeated.
  */
 #include "alloc.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <math.h>
-#include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,44 +26,6 @@ const struct metric_name metrics[METRICS] = {
 	[SYSCALLS] = { "syscalls", "memory calls", "" },
 	[REUSED] = { "reused", "cache hits", "" },
 };
-
-volatile int interrupted;
-
-static volatile pid_t group; /* of the run under way; 0: none */
-
-/*
- * A run has a process group of its own, so that all of it can be ended: by
- * SIGINT first, and a second later for certain.
- */
-static void on_interrupt(int sig)
-{
-	if (group)
-		kill(-group, interrupted ? SIGKILL : SIGINT);
-	interrupted = sig;
-	alarm(1);
-}
-
-void catch_interrupts(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
-	struct sigaction act = { .sa_handler = on_interrupt }, old;
-
-	for (size_t i = 0; i < COUNT(signals); i++)
-		if (sigaction(signals[i], NULL, &old) == 0 &&
-		    old.sa_handler != SIG_IGN)
-			sigaction(signals[i], &act, NULL);
-}
-
-const char *self_path(void)
-{
-	static char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-	if (n < 0)
-		fail("/proc/self/exe can't be read: %s", strerror(errno));
-	path[n] = '\0';
-	return path;
-}
 
 /* -- the machine */
 
@@ -131,6 +87,29 @@ static long prewarm_default(void)
 	return available / 4096 < 400 ? available / 4096 : 400;
 }
 
+/* -- settings */
+
+bool setting(struct settings *s, int opt)
+{
+	switch (opt) {
+	case 'r': s->runs = number("runs", optarg, 1, 10000); break;
+	case 'w': s->warmup = number("warmup", optarg, 0, 1000); break;
+	case 'W': s->prewarm = number("prewarm", optarg, 0, 1 << 20); break;
+	case 'i': s->ignore = true; break;
+	case 'l': s->lib = optarg; break;
+	case 'j': s->json = optarg; break;
+	case 'v': s->svg = optarg; break;
+	case 'h': s->help = true; break;
+	default: exit(2); /* getopt() has said why */
+	}
+	return !s->help;
+}
+
+double middle(const struct side *s, enum metric m)
+{
+	return median(s->run[m], s->runs);
+}
+
 /* -- one run */
 
 struct one {
@@ -169,85 +148,6 @@ static void read_statistics(const char *path, struct one *o)
 		fclose(f);
 }
 
-/*
- * In a directory of its own, which goes with it: what a process that outlives
- * its run writes there later must not stay behind.
- */
-char *temp_file(void)
-{
-	const char *dir = getenv("TMPDIR");
-	char *path;
-
-	if (asprintf(&path, "%s/alloc.XXXXXX", dir && *dir ? dir : "/tmp") < 0)
-		fail("out of memory");
-	if (!mkdtemp(path))
-		fail("no temporary directory %s: %s", path, strerror(errno));
-	if (asprintf(&path, "%s/data", path) < 0)
-		fail("out of memory");
-	return path;
-}
-
-void temp_remove(char *path)
-{
-	unlink(path);
-	*strrchr(path, '/') = '\0';
-	rmdir(path);
-	free(path);
-}
-
-/* Becomes launch.c, which runs the command. */
-_Noreturn static void become_launch(const char **args, char **cmd)
-{
-	const char *argv[16];
-	size_t n = 0, words = 0;
-	char **all;
-
-	argv[n++] = self_path();
-	argv[n++] = "launch";
-	while (*args)
-		argv[n++] = *args++;
-	while (cmd[words])
-		words++;
-	all = need(n + words + 1, sizeof(*all));
-	memcpy(all, argv, n * sizeof(*all));
-	memcpy(all + n, cmd, words * sizeof(*all));
-	execv(all[0], all);
-	_exit(127);
-}
-
-pid_t launch(const char **args, char **cmd, const char *const *env, int out)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		fail("no process can be started: %s", strerror(errno));
-	if (pid == 0) {
-		setpgid(0, 0);
-		if (out >= 0)
-			dup2(out, STDOUT_FILENO);
-		for (; env && *env; env++)
-			putenv(strdup(*env));
-		become_launch(args, cmd);
-	}
-	setpgid(pid, pid);
-	group = pid;
-	if (interrupted)
-		kill(-pid, SIGINT);
-	return pid;
-}
-
-void launch_wait(pid_t pid, struct rusage *ru)
-{
-	int status;
-
-	while (wait4(pid, &status, 0, ru) < 0 && errno == EINTR)
-		;
-	if (interrupted)
-		kill(-pid, SIGKILL); /* what it left behind */
-	group = 0;
-	alarm(0);
-}
-
 static bool read_result(const char *path, struct one *o)
 {
 	FILE *f = fopen(path, "r");
@@ -269,16 +169,13 @@ static void run_once(const struct plan *p, const struct side *s, struct one *o)
 	char *env[COUNT(s->env) + 2] = { NULL };
 	double busy = busy_seconds(), begin = now(), other;
 	struct rusage ru;
-	size_t n = 0;
 
-	snprintf(warm, sizeof(warm), "%ld", p->prewarm);
-	if (asprintf(&env[n++], "ALLOC_STATS=%s", statistics) < 0)
-		fail("out of memory");
-	for (size_t i = 0; i < COUNT(s->env) && s->env[i]; i++)
-		env[n++] = strdup(s->env[i]);
+	snprintf(warm, sizeof(warm), "%ld", p->set->prewarm);
+	env[0] = formatted("ALLOC_STATS=%s", statistics);
+	memcpy(env + 1, s->env, sizeof(s->env));
 	launch_wait(launch((const char *[]){ "-q", "-w", warm, "-o", result,
 					     "-p", s->so ? s->so : "", NULL },
-			   p->cmd, (const char *const *)env, -1),
+			   p->cmd, env, -1),
 		    &ru);
 	other = busy_seconds() - busy - cpu_of(&ru);
 	begin = now() - begin;
@@ -326,7 +223,7 @@ static void keep(const struct plan *p, struct side *s, const struct one *o)
 {
 	s->failed += o->status != 0;
 	s->status = o->status ? o->status : s->status;
-	if (o->status && (!p->statuses || o->status < 0)) {
+	if (o->status && (!p->set->ignore || o->status < 0)) {
 		s->lost++;
 		return;
 	}
@@ -363,19 +260,20 @@ static void shuffle(size_t *order, size_t n, uint64_t *state)
 	}
 }
 
-void measure_all(struct plan *p)
+void measure_all(const struct plan *p)
 {
 	size_t *order = need(p->sides, sizeof(*order)), done = 0;
-	size_t rounds = p->warmup + p->runs, all = rounds * p->sides;
+	size_t warmup = (size_t)p->set->warmup, runs = (size_t)p->set->runs;
+	size_t rounds = warmup + runs, all = rounds * p->sides;
 	uint64_t state = 0x9e3779b97f4a7c15u;
 	double begin = now();
 
-	if (p->prewarm < 0)
-		p->prewarm = prewarm_default();
+	if (p->set->prewarm < 0)
+		p->set->prewarm = prewarm_default();
 	for (size_t i = 0; i < p->sides; i++) {
 		order[i] = i;
 		for (size_t m = 0; m < METRICS; m++)
-			p->side[i].run[m] = need(p->runs + 1, sizeof(double));
+			p->side[i].run[m] = need(runs + 1, sizeof(double));
 	}
 	for (size_t r = 0; r < rounds; r++) {
 		shuffle(order, p->sides, &state);
@@ -391,71 +289,9 @@ void measure_all(struct plan *p)
 				show_progress(p, all, all, begin);
 				return;
 			}
-			if (r >= p->warmup)
+			if (r >= warmup)
 				keep(p, s, &o);
 		}
 	}
 	show_progress(p, all, all, begin);
-}
-
-/* -- the library, and whether a program has it */
-
-char *beside(const char *place)
-{
-	char near[2 * PATH_MAX];
-	const char *self = self_path();
-
-	snprintf(near, sizeof(near), "%.*s/%s",
-		 (int)(strrchr(self, '/') - self), self, place);
-	return realpath(near, NULL);
-}
-
-char *library_path(const char *named)
-{
-	char *path = named ? realpath(named, NULL) : beside("allocator.so");
-
-	if (named && !path)
-		fail("no library %s: %s", named, strerror(errno));
-	if (!path)
-		path = beside("../lib/allocator/allocator.so");
-	if (!path)
-		fail("no allocator.so beside %s; build it with make, or name "
-		     "it with --lib",
-		     self_path());
-	if (strpbrk(path, " :"))
-		fail("%s has a blank or a colon in its name: it can't be "
-		     "preloaded",
-		     path);
-	return path;
-}
-
-/* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
-static int is_loaded(char **cmd, const char *so)
-{
-	char *file = temp_file();
-	const char *args[] = { "-q", "-t", "-o", file, "-p", so, NULL };
-	int loaded = 0, total = 0;
-	struct rusage ru;
-	FILE *f;
-
-	launch_wait(launch(args, cmd, NULL, -1), &ru);
-	f = fopen(file, "r");
-	if (f && fscanf(f, "%d %d", &loaded, &total) != 2)
-		total = 0;
-	if (f)
-		fclose(f);
-	temp_remove(file);
-	return total ? loaded > 0 : -1;
-}
-
-void check_loaded(char **cmd, const char *so)
-{
-	int loaded = is_loaded(cmd, so);
-
-	if (interrupted)
-		exit(130);
-	if (!loaded)
-		fail("%s did not load %s", cmd[0], so);
-	if (loaded < 0)
-		warn("could not check that %s was loaded", so);
 }

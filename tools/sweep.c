@@ -37,15 +37,14 @@ static const char sweep_help[] =
 	"Example: alloc sweep --step 50 --runs 3 -- find /usr -xdev\n";
 
 static struct {
-	long from, to, step, runs, warmup, prewarm;
-	bool direct, ignore;
+	struct settings set;
+	long from, to, step;
+	bool direct;
 	enum metric metric;
-	const char *lib, *out, *json, *csv, *svg, *png;
-} opt = { .to = 400,
+	const char *out, *csv, *png;
+} opt = { .set = { .runs = 5, .warmup = 1, .prewarm = -1 },
+	  .to = 400,
 	  .step = 10,
-	  .runs = 5,
-	  .warmup = 1,
-	  .prewarm = -1,
 	  .metric = WALL,
 	  .out = "benchmark.out" };
 
@@ -69,20 +68,12 @@ static const struct option options[] = {
 	{ "from", required_argument, NULL, 'f' },
 	{ "to", required_argument, NULL, 't' },
 	{ "step", required_argument, NULL, 's' },
-	{ "runs", required_argument, NULL, 'r' },
-	{ "warmup", required_argument, NULL, 'w' },
 	{ "direct", no_argument, NULL, 'd' },
 	{ "metric", required_argument, NULL, 'm' },
 	{ "out", required_argument, NULL, 'o' },
-	{ "json", required_argument, NULL, 'j' },
 	{ "csv", required_argument, NULL, 'c' },
-	{ "svg", required_argument, NULL, 'v' },
 	{ "png", required_argument, NULL, 'p' },
-	{ "ignore-failure", no_argument, NULL, 'i' },
-	{ "prewarm", required_argument, NULL, 'W' },
-	{ "lib", required_argument, NULL, 'l' },
-	{ "help", no_argument, NULL, 'h' },
-	{ NULL, 0, NULL, 0 }
+	SETTINGS
 };
 
 /* False: help was asked for. */
@@ -90,29 +81,20 @@ static bool parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+i", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+i", options, NULL)) != -1)
 		switch (c) {
 		case 'f': opt.from = number("from", optarg, 0, 65536); break;
 		case 't': opt.to = number("to", optarg, 0, 65536); break;
 		case 's': opt.step = number("step", optarg, 1, 65536); break;
-		case 'r': opt.runs = number("runs", optarg, 1, 10000); break;
-		case 'w': opt.warmup = number("warmup", optarg, 0, 1000); break;
-		case 'W':
-			opt.prewarm = number("prewarm", optarg, 0, 1 << 20);
-			break;
 		case 'd': opt.direct = true; break;
-		case 'i': opt.ignore = true; break;
 		case 'm': opt.metric = metric_named(optarg); break;
 		case 'o': opt.out = optarg; break;
-		case 'j': opt.json = optarg; break;
 		case 'c': opt.csv = optarg; break;
-		case 'v': opt.svg = optarg; break;
 		case 'p': opt.png = optarg; break;
-		case 'l': opt.lib = optarg; break;
-		case 'h': return false;
-		default: exit(2);
+		default:
+			if (!setting(&opt.set, c))
+				return false;
 		}
-	}
 	if (opt.to < opt.from)
 		fail("--to %ld is below --from %ld", opt.to, opt.from);
 	if ((opt.to - opt.from) / opt.step >= SIDES_MAX)
@@ -126,16 +108,13 @@ static struct side *make_sides(const char *so, size_t n)
 	struct side *side = need(n, sizeof(*side));
 
 	for (size_t i = 0; i < n; i++) {
-		char *env, *name;
+		char *env = formatted("ALLOC_THRESH=%ld",
+				      opt.from + (long)i * opt.step);
 
-		if (asprintf(&env, "ALLOC_THRESH=%ld",
-			     opt.from + (long)i * opt.step) < 0)
-			fail("out of memory");
-		name = strchr(env, '=') + 1;
-		side[i] = (struct side){ .name = name, .so = so };
+		side[i].name = strchr(env, '=') + 1;
+		side[i].so = so;
 		side[i].env[0] = env;
-		side[i].env[1] = opt.direct ? "ALLOC_DIRECT=1" :
-					      "ALLOC_DIRECT=0";
+		side[i].env[1] = formatted("ALLOC_DIRECT=%d", opt.direct);
 	}
 	return side;
 }
@@ -149,11 +128,6 @@ static size_t drop_empty(struct side *side, size_t n)
 		if (side[i].runs)
 			side[kept++] = side[i];
 	return kept;
-}
-
-static double middle(const struct side *s, enum metric m)
-{
-	return median(s->run[m], s->runs);
 }
 
 /* -- the recommendation */
@@ -301,7 +275,7 @@ static void write_csv(const struct side *s, size_t n)
 
 static void write_json(const struct plan *p, size_t n, const struct advice *a)
 {
-	FILE *out = open_output(opt.json);
+	FILE *out = open_output(opt.set.json);
 
 	fputs("{\"schema\":1,", out);
 	json_command(out, p->cmd);
@@ -327,20 +301,15 @@ static void write_json(const struct plan *p, size_t n, const struct advice *a)
 		p->side[a->pick].name, a->flat ? "true" : "false", a->noise,
 		a->end.value, a->end.low, a->end.high, a->start.value,
 		a->start.low, a->start.high);
-	close_output(out, opt.json);
+	close_output(out, opt.set.json);
 }
 
 static char *command_text(char **cmd)
 {
-	char *text = need(1, 1);
+	char *text = copy(cmd[0]);
 
-	for (size_t i = 0; cmd[i]; i++) {
-		char *more;
-
-		if (asprintf(&more, "%s%s%s", text, i ? " " : "", cmd[i]) < 0)
-			fail("out of memory");
-		text = more;
-	}
+	while (*++cmd)
+		text = formatted("%s %s", text, *cmd);
 	return text;
 }
 
@@ -358,23 +327,20 @@ static void draw(const struct side *s, size_t n, const char *title,
 	for (size_t i = 0; i < n; i++) {
 		double spread = mad(s[i].run[opt.metric], s[i].runs);
 
-		t.label[i] = strdup(s[i].name);
+		t.label[i] = copy(s[i].name);
 		t.value[i] = middle(&s[i], opt.metric);
 		low[i] = t.value[i] - spread;
 		high[i] = t.value[i] + spread;
 	}
-	if (asprintf((char **)(uintptr_t)&look.suffix, "%s%s",
-		     *m->unit ? " " : "", m->unit) < 0 ||
-	    asprintf((char **)(uintptr_t)&plot.ylabel, "%s %s", m->title,
-		     m->unit) < 0)
-		fail("out of memory");
+	look.suffix = formatted("%s%s", *m->unit ? " " : "", m->unit);
+	plot.ylabel = formatted("%s %s", m->title, m->unit);
 	table_draw(&t, &look, stdout);
 	plot.label = (const char **)(uintptr_t)t.label;
 	plot.value = t.value;
 	plot.low = low;
 	plot.high = high;
-	if (opt.svg)
-		plot_bars(&plot, opt.svg, "svg");
+	if (opt.set.svg)
+		plot_bars(&plot, opt.set.svg, "svg");
 	if (opt.png)
 		plot_bars(&plot, opt.png, "pngcairo");
 }
@@ -403,7 +369,7 @@ static bool report_failures(const struct plan *p)
 int sweep_main(int argc, char **argv)
 {
 	static char *standard[] = { "find", "/", "-xdev", NULL };
-	struct plan p = { .what = "sweep" };
+	struct plan p = { .what = "sweep", .set = &opt.set };
 	const char *so;
 	struct advice a;
 	char *title;
@@ -414,21 +380,18 @@ int sweep_main(int argc, char **argv)
 		return 0;
 	}
 	p.cmd = argv[optind] ? argv + optind : standard;
-	p.statuses = opt.ignore || p.cmd == standard;
+	opt.set.ignore |= p.cmd == standard;
 	check_command(p.cmd);
 	p.sides = (size_t)((opt.to - opt.from) / opt.step) + 1;
-	so = library_path(opt.lib);
+	so = library_path(opt.set.lib);
 	check_output(opt.out);
-	check_output(opt.json);
+	check_output(opt.set.json);
 	check_output(opt.csv);
-	check_output(opt.svg);
+	check_output(opt.set.svg);
 	check_output(opt.png);
 	catch_interrupts();
 	check_loaded(p.cmd, so);
 	p.side = make_sides(so, p.sides);
-	p.runs = (size_t)opt.runs;
-	p.warmup = (size_t)opt.warmup;
-	p.prewarm = opt.prewarm;
 	measure_all(&p);
 	failed = report_failures(&p);
 	p.sides = drop_empty(p.side, p.sides);
@@ -446,12 +409,11 @@ int sweep_main(int argc, char **argv)
 	write_out(p.side, p.sides);
 	if (opt.csv)
 		write_csv(p.side, p.sides);
-	if (opt.json)
+	if (opt.set.json)
 		write_json(&p, p.sides, &a);
-	if (asprintf(&title, "%s: median %s over ALLOC_THRESH%s",
-		     command_text(p.cmd), metrics[opt.metric].title,
-		     opt.direct ? ", ALLOC_DIRECT=1" : "") < 0)
-		fail("out of memory");
+	title = formatted("%s: median %s over ALLOC_THRESH%s",
+			  command_text(p.cmd), metrics[opt.metric].title,
+			  opt.direct ? ", ALLOC_DIRECT=1" : "");
 	draw(p.side, p.sides, title, &a);
 	print_advice(p.side, p.sides, &a);
 	return interrupted ? 130 : failed;

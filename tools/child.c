@@ -1,0 +1,188 @@
+/*
+ * child.c - processes that run for us: where things lie, files for them to
+ * write to, starting them and ending them.
+ */
+#include "alloc.h"
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* -- files */
+
+const char *self_path(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n < 0)
+		fail("/proc/self/exe can't be read: %s", strerror(errno));
+	path[n] = '\0';
+	return path;
+}
+
+char *beside(const char *place)
+{
+	char near[2 * PATH_MAX];
+	const char *self = self_path();
+
+	snprintf(near, sizeof(near), "%.*s/%s",
+		 (int)(strrchr(self, '/') - self), self, place);
+	return realpath(near, NULL);
+}
+
+/*
+ * In a directory of its own, which goes with it: what a process that outlives
+ * its run writes there later must not stay behind.
+ */
+char *temp_file(void)
+{
+	const char *dir = getenv("TMPDIR");
+	char *path = formatted("%s/alloc.XXXXXX", dir && *dir ? dir : "/tmp");
+
+	if (!mkdtemp(path))
+		fail("no temporary directory %s: %s", path, strerror(errno));
+	return formatted("%s/data", path);
+}
+
+void temp_remove(char *path)
+{
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+	free(path);
+}
+
+/* -- processes */
+
+volatile int interrupted;
+static volatile pid_t group; /* of the run under way; 0: none */
+
+/*
+ * A run has a process group of its own, so that all of it can be ended: by
+ * SIGINT first, and a second later for certain.
+ */
+static void on_interrupt(int sig)
+{
+	if (group)
+		kill(-group, interrupted ? SIGKILL : SIGINT);
+	interrupted = sig;
+	alarm(1);
+}
+
+void catch_interrupts(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
+	struct sigaction act = { .sa_handler = on_interrupt }, old;
+
+	for (size_t i = 0; i < COUNT(signals); i++)
+		if (sigaction(signals[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			sigaction(signals[i], &act, NULL);
+}
+
+/* Becomes launch.c, which runs the command. */
+_Noreturn static void become_launch(const char **args, char **cmd)
+{
+	const char *argv[16];
+	size_t n = 0, words = 0;
+	char **all;
+
+	argv[n++] = self_path();
+	argv[n++] = "launch";
+	while (*args)
+		argv[n++] = *args++;
+	while (cmd[words])
+		words++;
+	all = need(n + words + 1, sizeof(*all));
+	memcpy(all, argv, n * sizeof(*all));
+	memcpy(all + n, cmd, words * sizeof(*all));
+	execv(all[0], all);
+	_exit(127);
+}
+
+pid_t launch(const char **args, char **cmd, char **env, int out)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		fail("no process can be started: %s", strerror(errno));
+	if (pid == 0) {
+		setpgid(0, 0);
+		if (out >= 0)
+			dup2(out, STDOUT_FILENO);
+		for (; env && *env; env++)
+			putenv(*env);
+		become_launch(args, cmd);
+	}
+	setpgid(pid, pid);
+	group = pid;
+	if (interrupted)
+		kill(-pid, SIGINT);
+	return pid;
+}
+
+void launch_wait(pid_t pid, struct rusage *ru)
+{
+	int status;
+
+	while (wait4(pid, &status, 0, ru) < 0 && errno == EINTR)
+		;
+	if (interrupted)
+		kill(-pid, SIGKILL); /* what it left behind */
+	group = 0;
+	alarm(0);
+}
+
+/* -- the library, and whether a program has it */
+
+char *library_path(const char *named)
+{
+	char *path = named ? realpath(named, NULL) : beside("allocator.so");
+
+	if (named && !path)
+		fail("no library %s: %s", named, strerror(errno));
+	if (!path)
+		path = beside("../lib/allocator/allocator.so");
+	if (!path)
+		fail("no allocator.so beside %s; build it with make, or name "
+		     "it with --lib",
+		     self_path());
+	if (strpbrk(path, " :"))
+		fail("%s has a blank or a colon in its name: it can't be "
+		     "preloaded",
+		     path);
+	return path;
+}
+
+/* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
+static int is_loaded(char **cmd, const char *so)
+{
+	char *file = temp_file();
+	const char *args[] = { "-q", "-t", "-o", file, "-p", so, NULL };
+	int loaded = 0, total = 0;
+	struct rusage ru;
+	FILE *f;
+
+	launch_wait(launch(args, cmd, NULL, -1), &ru);
+	f = fopen(file, "r");
+	if (f && fscanf(f, "%d %d", &loaded, &total) != 2)
+		total = 0;
+	if (f)
+		fclose(f);
+	temp_remove(file);
+	return total ? loaded > 0 : -1;
+}
+
+void check_loaded(char **cmd, const char *so)
+{
+	int loaded = is_loaded(cmd, so);
+
+	if (interrupted)
+		exit(130);
+	if (!loaded)
+		fail("%s did not load %s", cmd[0], so);
+	if (loaded < 0)
+		warn("could not check that %s was loaded", so);
+}
