@@ -85,7 +85,7 @@ workloads: $(BENCHES) build/bench/about.txt
 
 build/bench/%: bench/%.c bench/bench.h
 	@mkdir -p build/bench
-	$(CC) -O2 -std=gnu11 -fno-builtin -pthread $(WARN) $< -lm -o $@
+	$(CC) -O2 -std=gnu11 -fno-builtin -pthread $(WARN) $< -o $@
 
 # What each is about: the sentence that its first comment begins with
 build/bench/about.txt: $(wildcard bench/*.c)

@@ -144,6 +144,27 @@ static inline uint64_t bench_drop(struct block b)
 	return sum;
 }
 
+/*
+ * Random replacement: at each step one of `live` blocks, any of them, is freed
+ * and another made for it; all are freed at last. Tells what was in them.
+ */
+static inline uint64_t bench_replace(struct block *block, int live, int steps,
+				     struct block (*make)(uint64_t r))
+{
+	uint64_t state = bench_seed(0), sum = 0;
+
+	for (int i = 0; i < steps; i++) {
+		uint64_t r = bench_random(&state);
+		struct block *b = &block[bench_random(&state) % (unsigned)live];
+
+		sum = sum * 31 + bench_drop(*b);
+		*b = make(r);
+	}
+	for (int i = 0; i < live; i++)
+		sum = sum * 31 + bench_drop(block[i]);
+	return sum;
+}
+
 /* -- a queue from one thread to one other */
 
 enum { BENCH_SLOTS = 1024 };

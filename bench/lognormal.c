@@ -24,20 +24,16 @@ static size_t lognormal(uint64_t r)
 	return size < 8 ? 8 : size;
 }
 
+static struct block make(uint64_t r)
+{
+	return bench_make(lognormal(r), r);
+}
+
 int main(void)
 {
 	static struct block block[LIVE];
-	uint64_t state = bench_seed(0), sum = 0;
 
 	bench_start();
-	for (int i = 0; i < STEPS; i++) {
-		uint64_t r = bench_random(&state);
-		struct block *b = &block[bench_random(&state) % LIVE];
-
-		sum = sum * 31 + bench_drop(*b);
-		*b = bench_make(lognormal(r), r);
-	}
-	for (int i = 0; i < LIVE; i++)
-		sum = sum * 31 + bench_drop(block[i]);
-	return bench_done("lognormal", sum, 2 * STEPS);
+	return bench_done("lognormal", bench_replace(block, LIVE, STEPS, make),
+			  2 * STEPS);
 }

@@ -9,20 +9,16 @@
 
 enum { LIVE = 100 * 1000, STEPS = 3 * 1000 * 1000 };
 
+static struct block make(uint64_t r)
+{
+	return bench_make(bench_skewed(r), r);
+}
+
 int main(void)
 {
 	static struct block block[LIVE];
-	uint64_t state = bench_seed(0), sum = 0;
 
 	bench_start();
-	for (int i = 0; i < STEPS; i++) {
-		uint64_t r = bench_random(&state);
-		struct block *b = &block[bench_random(&state) % LIVE];
-
-		sum = sum * 31 + bench_drop(*b);
-		*b = bench_make(bench_skewed(r), r);
-	}
-	for (int i = 0; i < LIVE; i++)
-		sum = sum * 31 + bench_drop(block[i]);
-	return bench_done("mixed", sum, 2 * STEPS);
+	return bench_done("mixed", bench_replace(block, LIVE, STEPS, make),
+			  2 * STEPS);
 }

@@ -219,6 +219,18 @@ finish()
 	is "" "$(ls -A "$TMPDIR")"
 }
 
+# stops_at_once LOG - on ^C, which it gets when LOG has a line
+stops_at_once()
+{
+	local begin
+	until_lines 1 "$1"
+	begin=$EPOCHREALTIME
+	kill -INT -- "-$pid"
+	finish
+	is 130 "$status"
+	above 2 "$(since "$begin")"
+}
+
 # scripted LINE... - is ./cmd, for sh
 scripted()
 {
@@ -1043,16 +1055,10 @@ interrupted_sweep()
 }
 
 @test "alloc sweep: ^C need not wait for a long CMD" {
-	local begin
 	scripted '[ -z "$ALLOC_THRESH" ] || echo >>log' \
 		'[ -z "$ALLOC_THRESH" ] || exec sleep 4'
 	start sweep --prewarm 0 --to 100 --step 50 -- ./cmd
-	until_lines 1 log
-	begin=$EPOCHREALTIME
-	kill -INT -- "-$pid"
-	finish
-	is 130 "$status"
-	above 2 "$(since "$begin")"
+	stops_at_once log
 }
 
 @test "alloc sweep: ^C before anything was measured" {
@@ -1248,17 +1254,12 @@ verdict()
 }
 
 @test "alloc: ^C leaves nothing while it checks what is loaded" {
-	local sub begin
+	local sub
 	scripted 'echo >>log; exec sleep 4'
 	for sub in "compare --with allocator" sweep; do
 		# shellcheck disable=SC2086 # words
 		start $sub ./cmd
-		until_lines 1 log
-		begin=$EPOCHREALTIME
-		kill -INT -- "-$pid"
-		finish
-		is 130 "$status"
-		above 2 "$(since "$begin")"
+		stops_at_once log
 		rm log
 	done
 }

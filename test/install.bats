@@ -92,27 +92,28 @@ compiles()
 	done
 }
 
+# compiles_with CC - in each standard that programs are written in
+compiles_with()
+{
+	local std
+	for std in c11 gnu11 c2x; do
+		compiles $std "$1"
+	done
+	for std in c++17 c++20; do
+		compiles $std "$1" -x c++
+	done
+}
+
 @test "install: the header compiles as C and C++ with gcc" {
-	compiles c11 gcc
-	compiles gnu11 gcc
-	compiles c2x gcc
-	compiles c++17 gcc -x c++
-	compiles c++20 gcc -x c++
+	compiles_with gcc
 }
 
 @test "install: the header compiles as C and C++ with clang" {
-	compiles c11 clang
-	compiles gnu11 clang
-	compiles c2x clang
-	compiles c++17 clang -x c++
-	compiles c++20 clang -x c++
+	compiles_with clang
 }
 
 @test "install: the header compiles as C and C++ on musl" {
-	compiles c11 musl-gcc
-	compiles gnu11 musl-gcc
-	compiles c2x musl-gcc
-	compiles c++17 musl-gcc -x c++
+	compiles_with musl-gcc
 }
 
 # As a later glibc has them in <stdlib.h>
