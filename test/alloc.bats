@@ -1414,6 +1414,7 @@ fake()
 @test "alloc: the options of bench are no options of compare" {
 	refused "alloc: unrecognized option '--only'" compare --only x true
 	refused "alloc: unrecognized option '--list'" compare --list true
+	refused "alloc: unrecognized option '--with'" sweep --with glibc true
 }
 
 @test "alloc: what is no number, or out of range, is refused" {
@@ -1561,7 +1562,7 @@ helps()
 
 @test "alloc sweep: --help names every option" {
 	local names
-	mapfile -t names < <(options_of sweep.c alloc.h)
+	mapfile -t names < <(options_of sweep.c alloc.h | grep -vx 'with\|md')
 	helps sweep "${names[@]}"
 }
 

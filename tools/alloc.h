@@ -122,6 +122,7 @@ struct settings {
 	bool ignore;       /* any exit status counts */
 	bool help;
 	const char *lib, *json, *svg;
+	const char *with, *md; /* of those that compare allocators */
 };
 
 /* The end of their tables of options, for getopt_long() */
@@ -137,6 +138,10 @@ struct settings {
 	{ \
 		NULL, 0, NULL, 0 \
 	}
+
+#define FIELD_SETTINGS \
+	{ "with", required_argument, NULL, 'A' }, \
+		{ "md", required_argument, NULL, 'M' }, SETTINGS
 
 /* Takes one of these options; false: help was asked for. */
 bool setting(struct settings *s, int opt);

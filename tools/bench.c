@@ -32,16 +32,13 @@ static const char bench_help[] =
 static struct {
 	struct settings set;
 	bool list;
-	const char *with, *md, *only;
+	const char *only;
 } opt = { .set = { .runs = 5, .warmup = 1, .prewarm = -1 } };
 
-static const struct option options[] = {
-	{ "with", required_argument, NULL, 'a' },
-	{ "md", required_argument, NULL, 'm' },
-	{ "only", required_argument, NULL, 'o' },
-	{ "list", no_argument, NULL, 'L' },
-	SETTINGS
-};
+static const struct option options[] = { { "only", required_argument, NULL,
+					   'o' },
+					 { "list", no_argument, NULL, 'L' },
+					 FIELD_SETTINGS };
 
 /* False: help was asked for. */
 static bool parse(int argc, char **argv)
@@ -50,8 +47,6 @@ static bool parse(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "+i", options, NULL)) != -1)
 		switch (c) {
-		case 'a': opt.with = optarg; break;
-		case 'm': opt.md = optarg; break;
 		case 'o': opt.only = optarg; break;
 		case 'L': opt.list = true; break;
 		default:
@@ -277,7 +272,7 @@ static void md_version(FILE *out, const struct side *s)
 
 static void write_report(const struct workload *w, size_t n)
 {
-	FILE *out = open_output(opt.md);
+	FILE *out = open_output(opt.set.md);
 	const struct field *f = &w[0].field;
 
 	fputs("# Benchmarks\n\nWritten by `make bench`. ", out);
@@ -308,7 +303,7 @@ static void write_report(const struct workload *w, size_t n)
 		fprintf(out, "| %s | %s | %.3f | %.1f |\n", w[i].name,
 			w[i].about, middle(&w[i].field.side[0], WALL),
 			middle(&w[i].field.side[0], RSS) / 1024);
-	close_output(out, opt.md);
+	close_output(out, opt.set.md);
 }
 
 static void write_bench_json(const struct workload *w, size_t n)
@@ -346,9 +341,9 @@ int bench_main(int argc, char **argv)
 	if (opt.list)
 		return 0;
 	check_output(opt.set.json);
-	check_output(opt.md);
+	check_output(opt.set.md);
 	check_output(opt.set.svg);
-	choose_sides(&sides, opt.with, opt.set.lib);
+	choose_sides(&sides, opt.set.with, opt.set.lib);
 	catch_interrupts();
 	for (size_t i = 0; i < n && !interrupted; i++) {
 		w[done] = w[i];
@@ -369,7 +364,7 @@ int bench_main(int argc, char **argv)
 		write_bench_json(w, done);
 	if (opt.set.svg)
 		plot_means(w, done);
-	if (opt.md)
+	if (opt.set.md)
 		write_report(w, done);
 	return interrupted ? 130 : failed;
 }

@@ -30,29 +30,17 @@ static const char compare_help[] =
 	"Exit status: 0; 1 if runs failed; 2 for bad usage; 130 after ^C.\n"
 	"Example: alloc compare -- perl -e '$h{$_} = $_ for 1..1e6'\n";
 
-static struct {
-	struct settings set;
-	const char *with, *md;
-} opt = { .set = { .runs = 7, .warmup = 1, .prewarm = -1 } };
-
-static const struct option options[] = { { "with", required_argument, NULL,
-					   'a' },
-					 { "md", required_argument, NULL, 'm' },
-					 SETTINGS };
+static struct settings set = { .runs = 7, .warmup = 1, .prewarm = -1 };
 
 /* False: help was asked for. */
 static bool parse(int argc, char **argv)
 {
+	static const struct option options[] = { FIELD_SETTINGS };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "+i", options, NULL)) != -1)
-		switch (c) {
-		case 'a': opt.with = optarg; break;
-		case 'm': opt.md = optarg; break;
-		default:
-			if (!setting(&opt.set, c))
-				return false;
-		}
+		if (!setting(&set, c))
+			return false;
 	return true;
 }
 
@@ -148,29 +136,29 @@ static void md_command(FILE *out, char **cmd)
 
 static void write_md(const struct field *f, char **cmd)
 {
-	FILE *out = open_output(opt.md);
+	FILE *out = open_output(set.md);
 
 	md_command(out, cmd);
 	fprintf(out,
 		": medians of %ld runs, interleaved, with the median "
 		"distance from them; ratios to glibc. ",
-		opt.set.runs);
+		set.runs);
 	md_machine(out);
 	fputc('\n', out);
 	print_rows(out, f, true);
-	close_output(out, opt.md);
+	close_output(out, set.md);
 }
 
 static void write_json(const struct field *f, char **cmd)
 {
-	FILE *out = open_output(opt.set.json);
+	FILE *out = open_output(set.json);
 
 	fputs("{\"schema\":1,", out);
 	json_command(out, cmd);
 	fputc(',', out);
 	json_sides(out, f);
 	fputs("}\n", out);
-	close_output(out, opt.set.json);
+	close_output(out, set.json);
 }
 
 static void draw(const struct field *f, const char *title)
@@ -181,7 +169,7 @@ static void draw(const struct field *f, const char *title)
 		r[i][0] = to_first(f, i, WALL);
 		r[i][1] = to_first(f, i, RSS);
 	}
-	plot_ratios(f, r, title, opt.set.svg);
+	plot_ratios(f, r, title, set.svg);
 }
 
 int compare_main(int argc, char **argv)
@@ -195,22 +183,22 @@ int compare_main(int argc, char **argv)
 	}
 	cmd = argv + optind;
 	check_command(cmd);
-	check_output(opt.set.json);
-	check_output(opt.md);
-	check_output(opt.set.svg);
-	choose_sides(&f, opt.with, opt.set.lib);
+	check_output(set.json);
+	check_output(set.md);
+	check_output(set.svg);
+	choose_sides(&f, set.with, set.lib);
 	catch_interrupts();
-	if (!measure_field(&f, cmd, &opt.set, "compare")) {
+	if (!measure_field(&f, cmd, &set, "compare")) {
 		warn("an allocator has no run that counts: no comparison");
 		return interrupted ? 130 : 1;
 	}
 	print_rows(stdout, &f, false);
 	print_verdicts(&f);
-	if (opt.md)
+	if (set.md)
 		write_md(&f, cmd);
-	if (opt.set.json)
+	if (set.json)
 		write_json(&f, cmd);
-	if (opt.set.svg)
+	if (set.svg)
 		draw(&f, cmd[0]);
 	return interrupted ? 130 : runs_lost(&f) > 0;
 }

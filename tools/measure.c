@@ -99,6 +99,8 @@ bool setting(struct settings *s, int opt)
 	case 'l': s->lib = optarg; break;
 	case 'j': s->json = optarg; break;
 	case 'v': s->svg = optarg; break;
+	case 'A': s->with = optarg; break;
+	case 'M': s->md = optarg; break;
 	case 'h': s->help = true; break;
 	default: exit(2); /* getopt() has said why */
 	}
