@@ -54,7 +54,9 @@ PUBLIC void *calloc(size_t count, size_t size)
 
 PUBLIC void *realloc(void *p, size_t n)
 {
-	return realloc_slow(p, n, CALLER);
+	void *q = heap_resize(tls.me, p, n);
+
+	return LIKELY(q != NULL) ? q : realloc_slow(p, n, CALLER);
 }
 
 PUBLIC void *reallocarray(void *p, size_t count, size_t size)
@@ -113,7 +115,9 @@ PUBLIC void *pvalloc(size_t n)
 
 PUBLIC size_t malloc_usable_size(void *p)
 {
-	return p ? block_size(p, USE_SIZE) : 0;
+	size_t n = heap_size(tls.me, p);
+
+	return LIKELY(n) || !p ? n : block_size(p, USE_SIZE);
 }
 
 /* -- C++: operators new and new[] */

@@ -78,10 +78,10 @@
 #define RUN_MAX (128 * KIB)
 
 /*
- * Size classes: each 16 bytes to 1 KiB, 8 a doubling to 16 KiB, then 2: what is
+ * Size classes: each 16 bytes to 512, 8 a doubling to 16 KiB, then 2: what is
  * not touched of a block of pages costs nothing, but each class in use does.
  */
-#define LINEAR_SHIFT 10
+#define LINEAR_SHIFT 9
 #define FINE_SHIFT 14
 #define LINEAR_MAX (1 << LINEAR_SHIFT)
 #define FINE_MAX (1 << FINE_SHIFT)

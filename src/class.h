@@ -16,7 +16,7 @@ struct class
  * the unit included, comes out at recip or above. Slabs of several units have
  * limit 0: they are checked by a division on the slow path.
  */
-#define CLASS_EDGE(s) ((s) <= LINEAR_MAX ? 64 : 0) /* see slab_carve */
+#define CLASS_EDGE(s) ((s) <= 1024 ? 64 : 0) /* see slab_carve */
 #define CLASS_UNITS(s) ((s) <= 8192 ? 1 : (s) <= 32768 ? 4 : 8)
 #define CLASS_CAP(s) ((uint32_t)((CLASS_UNITS(s) * UNIT - CLASS_EDGE(s)) / (s)))
 #define CLASS_RECIP(s) \
@@ -41,10 +41,9 @@ struct class
 #define COARSE(s) ROW((s) / 2 * 3), ROW((s)*2)
 
 static const struct class classes[] = {
-	{ 0, 0, 0, 0, 0 }, LINEAR(0),     LINEAR(128),   LINEAR(256),
-	LINEAR(384),       LINEAR(512),   LINEAR(640),   LINEAR(768),
-	LINEAR(896),       FINE(1024),    FINE(2048),    FINE(4096),
-	FINE(8192),        COARSE(16384), COARSE(32768),
+	{ 0, 0, 0, 0, 0 }, LINEAR(0),  LINEAR(128),   LINEAR(256),
+	LINEAR(384),       FINE(512),  FINE(1024),    FINE(2048),
+	FINE(4096),        FINE(8192), COARSE(16384), COARSE(32768),
 };
 _Static_assert(sizeof(classes) == CLASSES * sizeof(*classes),
 	       "the table has a row for each class");

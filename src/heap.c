@@ -50,31 +50,39 @@ INLINE void *heap_pop(struct heap *h, size_t n)
 /* heap_push counted the block in: count it out, the slab takes it. */
 NOINLINE void heap_free_full(struct heap *h, void *p)
 {
-	struct slab *s = slab_of(p);
+	struct slab *s = unit_of(p);
 
 	h->mag[s->cls].room++;
-	if (!slab_has(s, p) || block_is_free(p))
+	if (block_is_free(p))
 		misused(p, USE_FREE);
 	slab_put(s, p);
 }
 
-/* The fast path of free; false: the slow one has to do it. */
-INLINE bool heap_push(struct heap *h, void *p)
+/* The magazine for a block that starts at `p` and is the thread's own. */
+INLINE struct mag *mag_of(struct heap *h, const void *p)
 {
 	const uint32_t *slot = pagemap_slot(p);
 	struct mag *m;
 	uint32_t k;
 
 	if (UNLIKELY(!slot))
-		return false;
+		return NULL;
 	k = load_relaxed(slot) ^ h->tag;
 	if (UNLIKELY(k > TAG_CLASS_MAX))
-		return false; /* foreign, remote, run, mapping */
+		return NULL; /* foreign, remote, run, mapping */
 	m = mag_at(h, k);
 	if (UNLIKELY((uint16_t)(uintptr_t)p * m->recip >= m->limit))
-		return false; /* no block starts here, or a large class */
-	if (UNLIKELY(m->head == p))
-		return false; /* freed twice in a row */
+		return NULL; /* no block starts here, or a large class */
+	return m;
+}
+
+/* The fast path of free; false: the slow one has to do it. */
+INLINE bool heap_push(struct heap *h, void *p)
+{
+	struct mag *m = mag_of(h, p);
+
+	if (UNLIKELY(!m) || UNLIKELY(m->head == p))
+		return false; /* the second: freed twice in a row */
 	if (UNLIKELY(--m->room < 0)) {
 		heap_free_full(h, p);
 		return true;
@@ -82,6 +90,33 @@ INLINE bool heap_push(struct heap *h, void *p)
 	block_link(p, m->head);
 	m->head = p;
 	return true;
+}
+
+/* The size of a live block that is the thread's own; 0: ask block_size. */
+INLINE size_t heap_size(struct heap *h, const void *p)
+{
+	const struct mag *m = mag_of(h, p);
+
+	return m && !block_is_free(p) ? classes[m - h->mag].size : 0;
+}
+
+/* The fast path of realloc; NULL: the slow one has to do it. */
+INLINE void *heap_resize(struct heap *h, void *p, size_t n)
+{
+	size_t size = heap_size(h, p);
+	void *q;
+
+	if (n - 1 < size) /* realloc(p, 0) is no resize */
+		return p;
+	if (p && !size)
+		return NULL;
+	q = heap_pop(h, n);
+	if (p && q) {
+		memcpy(q, p, size);
+		if (UNLIKELY(!heap_push(h, p)))
+			misused(p, USE_REALLOC);
+	}
+	return q;
 }
 
 /* -- trimming: what the magazines hold goes to the slabs */

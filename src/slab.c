@@ -7,7 +7,7 @@
  * heap's list; a refill takes its whole list and puts it back to sleep. When
  * all blocks are free its units go back. All here is the owner's alone.
  */
-#define WAKE_MAX 32 /* free blocks that wake a sleeping slab, at most */
+#define WAKE_MAX 16 /* free blocks that wake a sleeping slab, at most */
 #define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
 
 /* The proof that `b` is free and that its link is `next`. */
@@ -60,7 +60,7 @@ static void partial_remove(struct slab *s)
 
 static void slab_sleep(struct slab *s)
 {
-	unsigned wake = s->cap / 8;
+	unsigned wake = s->cap / 16;
 
 	s->state = SLAB_FULL;
 	s->trigger = (uint16_t)(wake > WAKE_MAX ? WAKE_MAX : wake ? wake : 1);

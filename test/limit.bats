@@ -79,9 +79,9 @@ calls() # ARGUMENT...
 }
 
 @test "limit: resident memory falls when all is freed" {
-	limit falls 32768 300 48
-	limit falls 100 64 40
-	limit falls 5000 100 48
+	limit falls 32768 300 56
+	limit falls 100 96 56
+	limit falls 5000 100 56
 	limit falls 100000 200 48
 	limit falls 1048576 300 48
 }
