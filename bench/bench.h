@@ -86,6 +86,68 @@ static inline size_t bench_skewed(uint64_t r)
 	return least + (r >> 32) % least;
 }
 
+/* -- how long a call takes: a histogram, if BENCH_LATENCY is set */
+
+enum { BENCH_FINE = 8 }; /* buckets a doubling */
+
+static bool bench_timed;
+static uint64_t bench_latency[64 * BENCH_FINE]; /* calls, by ticks; atomic */
+
+static inline uint64_t bench_ticks(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	uint64_t t;
+
+	__asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(t));
+	return t;
+#endif
+}
+
+/* A call is over that began at `begin`. */
+static inline void bench_note(uint64_t begin)
+{
+	uint64_t t = (bench_ticks() - begin) | BENCH_FINE;
+	unsigned log2 = 63 - (unsigned)__builtin_clzll(t);
+	size_t i = log2 * BENCH_FINE + (t >> (log2 - 3)) % BENCH_FINE;
+
+	__atomic_fetch_add(&bench_latency[i], 1, __ATOMIC_RELAXED);
+}
+
+static inline void *bench_malloc(size_t n)
+{
+	uint64_t begin = bench_timed ? bench_ticks() : 0;
+	void *p = bench_need(malloc(n));
+
+	if (bench_timed)
+		bench_note(begin);
+	return p;
+}
+
+static inline void bench_free(void *p)
+{
+	uint64_t begin = bench_timed ? bench_ticks() : 0;
+
+	free(p);
+	if (bench_timed)
+		bench_note(begin);
+}
+
+/* The ticks that a part of all calls stays below, to a bucket's precision */
+static inline double bench_quantile(double part)
+{
+	double left = 0;
+	size_t i;
+
+	for (i = 0; i < 64 * BENCH_FINE; i++)
+		left += (double)bench_latency[i] * part;
+	for (i = 0; i < 64 * BENCH_FINE - 1 && left > bench_latency[i]; i++)
+		left -= (double)bench_latency[i];
+	return (double)(BENCH_FINE + i % BENCH_FINE + 1) *
+	       (double)((uint64_t)1 << i / BENCH_FINE) / BENCH_FINE;
+}
+
 /* -- blocks and what is in them */
 
 struct block {
@@ -126,7 +188,7 @@ static inline uint64_t bench_read(struct block b)
 
 static inline struct block bench_make(size_t size, uint64_t tag)
 {
-	struct block b = { bench_need(malloc(size)), size };
+	struct block b = { bench_malloc(size), size };
 
 	bench_write(b, tag);
 	return b;
@@ -140,7 +202,7 @@ static inline uint64_t bench_drop(struct block b)
 	if (!b.p)
 		return 0;
 	sum = bench_read(b);
-	free(b.p);
+	bench_free(b.p);
 	return sum;
 }
 
@@ -220,6 +282,7 @@ static inline void bench_count(uint64_t **counter, int times)
 /* -- the result */
 
 static struct timespec bench_begin;
+static uint64_t bench_first;
 
 /* From here on time and peak RSS are measured: 5 forgets the peak so far. */
 static inline void bench_start(void)
@@ -231,7 +294,9 @@ static inline void bench_start(void)
 		(void)!write(fd, "5", 1);
 		close(fd);
 	}
+	bench_timed = getenv("BENCH_LATENCY") != NULL;
 	clock_gettime(CLOCK_MONOTONIC, &bench_begin);
+	bench_first = bench_ticks();
 }
 
 static inline unsigned long bench_kib(const char *status, const char *key)
@@ -244,10 +309,11 @@ static inline unsigned long bench_kib(const char *status, const char *key)
 /* Call it with all freed. `ops` are the calls of malloc, free and so on. */
 static inline int bench_done(const char *name, uint64_t sum, uint64_t ops)
 {
+	uint64_t ticks = bench_ticks() - bench_first;
 	char status[4096];
 	struct timespec end;
 	ssize_t n = 0;
-	double s;
+	double s, ns;
 	int fd;
 
 	clock_gettime(CLOCK_MONOTONIC, &end);
@@ -260,10 +326,16 @@ static inline int bench_done(const char *name, uint64_t sum, uint64_t ops)
 	s = (double)(end.tv_sec - bench_begin.tv_sec) +
 	    (double)(end.tv_nsec - bench_begin.tv_nsec) * 1e-9;
 	printf("%s checksum=%016llx ops=%llu seconds=%.6f ops_per_s=%.0f "
-	       "rss_peak_kib=%lu rss_end_kib=%lu\n",
+	       "rss_peak_kib=%lu rss_end_kib=%lu",
 	       name, (unsigned long long)sum, (unsigned long long)ops, s,
 	       (double)ops / s, bench_kib(status, "VmHWM:"),
 	       bench_kib(status, "VmRSS:"));
+	ns = s * 1e9 / (double)ticks;
+	if (bench_quantile(1) > 2) /* a call was timed */
+		printf(" p50_ns=%.0f p99_ns=%.0f p999_ns=%.0f max_ns=%.0f",
+		       bench_quantile(.5) * ns, bench_quantile(.99) * ns,
+		       bench_quantile(.999) * ns, bench_quantile(1) * ns);
+	putchar('\n');
 	return fflush(stdout) != 0;
 }
 

@@ -25,6 +25,7 @@ static struct {
 #define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
 #define SEARCH_MAX 128           /* chunks looked at for a run */
 #define GROWTH (1 * MIB)         /* what counts as growing */
+#define HUGE_MIN 32              /* chunks; more are of huge pages */
 
 INLINE struct chunk *chunk_of(const void *p)
 {
@@ -378,6 +379,8 @@ static bool chunk_map(void)
 		os_unmap(c, CHUNK);
 		return false;
 	}
+	if (os.chunks >= HUGE_MIN)
+		os_huge(c, CHUNK);
 	chunk_add(c);
 	return true;
 }

@@ -94,6 +94,8 @@ OS_MEMORY(os_unmap, munmap, 0)
 OS_MEMORY(os_forbid, mprotect, PROT_NONE)
 /* Give the contents back; true: the memory reads as zeros from now on. */
 OS_MEMORY(os_purge, madvise, MADV_DONTNEED)
+/* Let the kernel use pages of 2 MiB. */
+OS_MEMORY(os_huge, madvise, MADV_HUGEPAGE)
 /* Fault pages in at once, at less than half the price of one by one. */
 OS_MEMORY(os_populate, madvise, OS_POPULATE_WRITE)
 

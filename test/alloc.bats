@@ -1330,6 +1330,22 @@ fake()
 		tr -s ' ')"
 }
 
+@test "alloc bench: how long calls take, from the workloads that tell" {
+	fake one 'echo "one rss_end_kib=1" \
+		"${BENCH_LATENCY:+p999_ns=740 max_ns=91400}"'
+	fake two 'echo "two rss_end_kib=1"'
+	bench --runs 1 --warmup 0 --with allocator --md t.md
+	is 0 "$status"
+	is "" "$(cat "$err")"
+	is "one 740 740
+mean 740 740" "$(sed -n '/^p99.9 call, ns /,/^mean/p' "$out" | tail -n +2 |
+		tr -s ' ')"
+	is "one 91 91
+mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
+		tr -s ' ')"
+	grep -qxF '| one | 740 | 740 |' t.md
+}
+
 @test "alloc bench: a workload that fails is reported, the others measured" {
 	fake bad 'echo bad; exit 3'
 	fake fine 'echo "fine rss_end_kib=100"'

@@ -122,6 +122,43 @@ overlapping()
 		"$BATS_TEST_TMPDIR/bad.c" -o "$BATS_TEST_TMPDIR/bad.so"
 }
 
+@test "bench: with BENCH_LATENCY, how long calls take" {
+	local form n='([0-9]+)'
+	form=" p50_ns=$n p99_ns=$n p999_ns=$n max_ns=$n\$"
+	# One call in 500 takes 0.1 ms
+	cat >"$BATS_TEST_TMPDIR/slow.c" <<-'END'
+	#include <malloc.h>
+	#include <stddef.h>
+	#include <time.h>
+	void *__libc_malloc(size_t n);
+	static long now(void)
+	{
+		struct timespec t;
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		return t.tv_sec * 1000000000 + t.tv_nsec;
+	}
+	void *malloc(size_t n)
+	{
+		static int calls;
+		if (++calls % 250 == 0)
+			for (long end = now() + 100000; now() < end;)
+				;
+		return __libc_malloc(n);
+	}
+	END
+	"${CC:-cc}" -O1 -w -shared -fPIC "$BATS_TEST_TMPDIR/slow.c" \
+		-o "$BATS_TEST_TMPDIR/slow.so"
+	export BENCH_LATENCY=1
+	ALLOC_SO=$BATS_TEST_TMPDIR/slow.so run pre build/bench/random
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ "$output" =~ $form ]]
+	[ "${BASH_REMATCH[1]}" -lt "${BASH_REMATCH[2]}" ]
+	[ "${BASH_REMATCH[2]}" -lt 90000 ]
+	[ "${BASH_REMATCH[3]}" -ge 90000 ]
+	[ "${BASH_REMATCH[3]}" -le "${BASH_REMATCH[4]}" ]
+}
+
 @test "bench: another checksum where blocks overlap" {
 	local name good
 	overlapping

@@ -91,3 +91,41 @@ golden()
 @test "cost: instruction mix of the fast paths, optimised build" {
 	golden opt "$ALLOC_SO"
 }
+
+# own SO WHAT COUNT - instructions of a whole run, in SO itself
+own()
+{
+	local profile=$BATS_TEST_TMPDIR/profile
+	deadline 120 env LD_PRELOAD="$1" valgrind --tool=callgrind \
+		--compress-strings=no --compress-pos=no \
+		--callgrind-out-file="$profile" build/test/cost "$2" "$3" \
+		>/dev/null 2>&1
+	# What follows `calls=` is the cost of what was called
+	awk -v so="$1" '
+		/^ob=/ { inside = substr($0, 4) == so }
+		/^calls=/ { getline; next }
+		inside && /^[0-9]/ { sum += $2 }
+		END { print sum + 0 }' "$profile"
+}
+
+@test "cost: three programs take as many instructions as before, within 2 %" {
+	local file=test/golden/instructions.txt now=$BATS_TEST_TMPDIR/now what
+	local so=$ALLOC_SO
+	{
+		echo "gcc $(gcc -dumpfullversion)"
+		for what in replaced grown batched; do
+			echo "$what $(own "$(readlink -f "$so")" $what 50000)"
+		done
+	} >"$now"
+	cat "$now"
+	if [ "${UPDATE:-}" = 1 ]; then
+		cp "$now" "$file"
+	fi
+	[ "$(head -n 1 "$file")" = "$(head -n 1 "$now")" ] ||
+		skip "$(head -n 1 "$file") made the golden file"
+	# Fewer by more than that is good news: UPDATE=1 makes it the measure
+	paste "$file" "$now" | awk 'NR > 1 {
+		rows++
+		bad += $4 < 100000 || $4 > $2 * 1.02 || $4 < $2 * 0.98
+	} END { exit !(rows == 3 && !bad) }'
+}

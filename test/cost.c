@@ -35,6 +35,70 @@ LOOP void zeroed(long count, void *(*get)(size_t, size_t), void (*put)(void *))
 		put(get(1, 24));
 }
 
+/* -- three fixed programs, of which all instructions are counted */
+
+enum { SLOTS = 5000 };
+
+static unsigned next_random(void)
+{
+	static unsigned x = 1;
+
+	return (x = x * 1103515245 + 12345) >> 8;
+}
+
+/* Any of many blocks, of 1 to 1000 bytes, is the next to be replaced. */
+static void replaced(long count)
+{
+	static void *slot[SLOTS];
+
+	while (count-- > 0) {
+		unsigned i = next_random() % SLOTS;
+
+		free(slot[i]);
+		slot[i] = malloc(1 + next_random() % 1000);
+	}
+	for (int i = 0; i < SLOTS; i++)
+		free(slot[i]);
+}
+
+/* Texts that grow, a few bytes at a time, to some kilobytes. */
+static void grown(long count)
+{
+	static struct {
+		char *p;
+		size_t n;
+	} text[100];
+
+	while (count-- > 0) {
+		unsigned i = next_random() % 100;
+
+		text[i].n += 1 + next_random() % 200;
+		if (text[i].n > 10000)
+			text[i].n = 0;
+		text[i].p = realloc(text[i].p, text[i].n);
+	}
+	for (int i = 0; i < 100; i++)
+		free(text[i].p);
+}
+
+/* Batches of all sizes to 100 KiB are made whole, and dropped whole. */
+static void batched(long count)
+{
+	static void *block[2000];
+
+	while (count > 0) {
+		int n = 0;
+
+		for (; n < 2000 && count > 0; n++, count--) {
+			unsigned log2 = next_random() % 17;
+
+			block[n] = calloc(1, 1 + next_random() % (1u << log2));
+		}
+		while (n > 0)
+			free(block[--n]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc == 3 ? argv[1] : "";
@@ -48,6 +112,12 @@ int main(int argc, char **argv)
 		zeroed(count, calloc, free);
 	else if (!strcmp(what, "stub2"))
 		zeroed(count, stub_get2, stub_put);
+	else if (!strcmp(what, "replaced"))
+		replaced(count);
+	else if (!strcmp(what, "grown"))
+		grown(count);
+	else if (!strcmp(what, "batched"))
+		batched(count);
 	else
 		return fprintf(stderr, "usage: cost WHAT COUNT\n"), 1;
 	return 0;

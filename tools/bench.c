@@ -14,7 +14,8 @@ static const char bench_help[] =
 	"usage: alloc bench [OPTION...]\n"
 	"\n"
 	"Runs our own workloads on several allocators, in turns, and shows\n"
-	"time, peak RSS, and RSS after all was freed, as ratios to glibc's.\n"
+	"time, peak RSS, and RSS after all was freed, as ratios to glibc's;\n"
+	"and how long malloc and free take at worst.\n"
 	"\n"
 	"  --list         the workloads, and what in real life behaves so\n"
 	"  --only NAMES   some of them, with commas between\n"
@@ -62,7 +63,8 @@ struct workload {
 	char *name, *path;
 	const char *about;
 	struct field field;
-	double end_rss[SIDES]; /* KiB, after all was freed */
+	/* From a run of its own: KiB after all was freed, ns of a call */
+	double end_rss[SIDES], p999[SIDES], longest[SIDES];
 };
 
 static char *bench_dir(void)
@@ -101,9 +103,10 @@ static void check_names(const char *dir)
 	}
 }
 
-/* Runs a workload once, and reads its line of results. */
+/* Runs a workload once, timing its calls, and reads its line of results. */
 static const char *ask(char *path, const char *so)
 {
+	char *env[] = { "BENCH_LATENCY=1", NULL };
 	static char line[1024];
 	const char *args[] = { "-o", "/dev/null", "-p", so ? so : "", NULL };
 	ssize_t n, len = 0;
@@ -113,7 +116,7 @@ static const char *ask(char *path, const char *so)
 
 	if (pipe2(fd, O_CLOEXEC) < 0)
 		fail("no pipe: %s", strerror(errno));
-	pid = launch(args, (char *[]){ path, NULL }, NULL, fd[1]);
+	pid = launch(args, (char *[]){ path, NULL }, env, fd[1]);
 	close(fd[1]);
 	while ((n = read(fd[0], line + len, sizeof(line) - 1 - (size_t)len)) >
 	       0)
@@ -177,29 +180,59 @@ static bool run_workload(struct workload *w, const struct field *sides)
 	char *cmd[] = { w->path, NULL };
 
 	w->field = *sides;
-	for (size_t i = 0; i < sides->n; i++)
-		w->end_rss[i] =
-			key_of(ask(w->path, sides->side[i].so), "rss_end_kib=");
+	for (size_t i = 0; i < sides->n; i++) {
+		const char *line = ask(w->path, sides->side[i].so);
+
+		w->end_rss[i] = key_of(line, "rss_end_kib=");
+		w->p999[i] = key_of(line, "p999_ns=");
+		w->longest[i] = key_of(line, "max_ns=");
+	}
 	return measure_field(&w->field, cmd, &opt.set, w->name) &&
 	       runs_lost(&w->field) == 0;
 }
 
-/* A ratio to glibc's; of what is left when all was freed, or of a metric. */
-enum { END_RSS = METRICS };
+/* The tables: ratios to glibc's, and times that not all workloads tell. */
+enum { END_RSS = METRICS, P999, LONGEST };
 
 static double cell_of(const struct workload *w, size_t k, int m)
 {
-	return m == END_RSS ? w->end_rss[k] / w->end_rss[0] :
-			      to_first(&w->field, k, (enum metric)m).value;
+	switch (m) {
+	case END_RSS: return w->end_rss[k] / w->end_rss[0];
+	case P999: return w->p999[k];
+	case LONGEST: return w->longest[k] / 1000;
+	default: return to_first(&w->field, k, (enum metric)m).value;
+	}
+}
+
+static const char *title_of(int m)
+{
+	switch (m) {
+	case END_RSS: return "RSS when freed";
+	case P999: return "p99.9 call, ns";
+	case LONGEST: return "longest, us";
+	default: return metrics[m].title;
+	}
 }
 
 static double geometric(const struct workload *w, size_t n, size_t k, int m)
 {
-	double sum = 0;
+	double sum = 0, rows = 0;
 
 	for (size_t i = 0; i < n; i++)
-		sum += log(cell_of(&w[i], k, m));
-	return exp(sum / (double)n);
+		if (!isnan(cell_of(&w[i], k, m))) {
+			sum += log(cell_of(&w[i], k, m));
+			rows++;
+		}
+	return exp(sum / rows);
+}
+
+static void bench_row(FILE *out, const char *name, const double *v, size_t n,
+		      int digits, bool md)
+{
+	fprintf(out, md ? "| %s |" : "%-16s", name);
+	for (size_t k = 0; k < n; k++)
+		fprintf(out, md ? " %.*f |" : "%11.*f", digits, v[k]);
+	fputc('\n', out);
 }
 
 /* A row each, a column an allocator; the last row has the geometric means. */
@@ -207,24 +240,36 @@ static void bench_table(FILE *out, const struct workload *w, size_t n, int m,
 			bool md)
 {
 	const struct field *f = &w[0].field;
-	const char *cell = md ? " %.3f |" : "%11.3f";
+	int digits = m > END_RSS ? 0 : 3;
+	double v[SIDES] = { 0 };
 
-	fprintf(out, md ? "| %s |" : "%-16s",
-		m == END_RSS ? "RSS when freed" : metrics[m].title);
+	if (isnan(geometric(w, n, 0, m)))
+		return; /* no workload tells */
+	fprintf(out, md ? "| %s |" : "%-16s", title_of(m));
 	for (size_t k = 0; k < f->n; k++)
 		fprintf(out, md ? " %s |" : "%11.10s", f->side[k].name);
 	fputs(md ? "\n|---|" : "", out);
 	for (size_t k = 0; md && k < f->n; k++)
 		fputs("--:|", out);
+	fputc('\n', out);
 	for (size_t i = 0; i < n; i++) {
-		fprintf(out, md ? "\n| %s |" : "\n%-16s", w[i].name);
 		for (size_t k = 0; k < f->n; k++)
-			fprintf(out, cell, cell_of(&w[i], k, m));
+			v[k] = cell_of(&w[i], k, m);
+		if (!isnan(v[0]))
+			bench_row(out, w[i].name, v, f->n, digits, md);
 	}
-	fprintf(out, md ? "\n| geometric mean |" : "\n%-16s", "mean");
 	for (size_t k = 0; k < f->n; k++)
-		fprintf(out, cell, geometric(w, n, k, m));
-	fputs("\n\n", out);
+		v[k] = geometric(w, n, k, m);
+	bench_row(out, md ? "geometric mean" : "mean", v, f->n, digits, md);
+	fputc('\n', out);
+}
+
+static const int tables[] = { WALL, RSS, END_RSS, P999, LONGEST };
+
+static void bench_tables(FILE *out, const struct workload *w, size_t n, bool md)
+{
+	for (size_t i = 0; i < COUNT(tables); i++)
+		bench_table(out, w, n, tables[i], md);
 }
 
 static void plot_means(const struct workload *w, size_t n)
@@ -293,9 +338,11 @@ static void write_report(const struct workload *w, size_t n)
 			strrchr(opt.set.svg, '/') ?
 				strrchr(opt.set.svg, '/') + 1 :
 				opt.set.svg);
-	bench_table(out, w, n, WALL, true);
-	bench_table(out, w, n, RSS, true);
-	bench_table(out, w, n, END_RSS, true);
+	fputs("Calls of malloc and free are timed in a run of their own; that "
+	      "includes some 20 ns\nfor the clock, and what the kernel does "
+	      "meanwhile.\n\n",
+	      out);
+	bench_tables(out, w, n, true);
 	fputs("| workload | what behaves so | glibc: s | glibc: MiB |\n"
 	      "|---|---|--:|--:|\n",
 	      out);
@@ -357,9 +404,7 @@ int bench_main(int argc, char **argv)
 		return interrupted ? 130 : 1;
 	}
 	puts("ratios to glibc, smaller is better\n");
-	bench_table(stdout, w, done, WALL, false);
-	bench_table(stdout, w, done, RSS, false);
-	bench_table(stdout, w, done, END_RSS, false);
+	bench_tables(stdout, w, done, false);
 	if (opt.set.json)
 		write_bench_json(w, done);
 	if (opt.set.svg)
