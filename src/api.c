@@ -54,7 +54,7 @@ PUBLIC void *calloc(size_t count, size_t size)
 
 PUBLIC void *realloc(void *p, size_t n)
 {
-	void *q = heap_resize(tls.me, p, n);
+	void *q = p ? heap_resize(tls.me, p, n) : heap_pop(tls.me, n);
 
 	return LIKELY(q != NULL) ? q : realloc_slow(p, n, CALLER);
 }
@@ -115,9 +115,7 @@ PUBLIC void *pvalloc(size_t n)
 
 PUBLIC size_t malloc_usable_size(void *p)
 {
-	size_t n = heap_size(tls.me, p);
-
-	return LIKELY(n) || !p ? n : block_size(p, USE_SIZE);
+	return p ? block_size(p, USE_SIZE) : 0;
 }
 
 /* -- C++: operators new and new[] */

@@ -3,11 +3,9 @@
  *
  * The newest is reused first, the oldest given back first. Units and mappings
  * have a list each, since neither can serve for the other, but one bound: at
- * most ALLOC_THRESH blocks, units being counted by the chunk; and in bytes, a
- * list holds half of what is in use at most, or what follows if that is more.
+ * most ALLOC_THRESH blocks, and a fraction of the bytes in use.
  */
-#define UNITS_FLOOR (48 * MIB)
-#define MAPS_FLOOR (32 * MIB) /* reuse touches more of each: RSS grows */
+#define CACHE_FLOOR (32 * MIB) /* kept whatever is in use */
 
 static void cache_push(struct cache *c, struct span *s)
 {

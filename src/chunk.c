@@ -15,17 +15,19 @@ static struct {
 	struct lock lock;
 	struct chunk *first[2], *last[2];
 	size_t chunks;
-	size_t used;     /* bytes of units in use */
-	size_t mapped;   /* bytes of mappings in use */
-	size_t mappings; /* their number */
-	size_t peak;     /* most bytes ever held, cache included */
+	size_t free_chunks; /* without any unit in use */
+	size_t used;        /* bytes of units in use */
+	size_t mapped;      /* bytes of mappings in use */
+	size_t mappings;    /* their number */
+	size_t peak;        /* most bytes ever held, cache included */
 	struct cache units, maps;
 } os;
 
 #define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
 #define SEARCH_MAX 128           /* chunks looked at for a run */
+#define SPARE_MAX 2              /* chunks kept without a unit in use */
 #define GROWTH (1 * MIB)         /* what counts as growing */
-#define HUGE_MIN 32              /* chunks; more are of huge pages */
+#define HUGE_MIN 32              /* chunks; later ones are of huge pages */
 
 INLINE struct chunk *chunk_of(const void *p)
 {
@@ -92,11 +94,13 @@ static void units_flip(struct chunk *c, uint64_t units, bool last)
 {
 	bool move = !c->free || c->free == units;
 
+	os.free_chunks -= c->free == UNITS_ALL;
 	if (move)
 		chunk_unlink(c);
 	c->free ^= units;
 	if (move)
 		chunk_link(c, last);
+	os.free_chunks += c->free == UNITS_ALL;
 }
 
 /* A chunk of free, clean units is searched last. */
@@ -106,6 +110,7 @@ static void chunk_add(struct chunk *c)
 	lock_take(&os.lock);
 	chunk_link(c, true);
 	os.chunks++;
+	os.free_chunks++;
 	lock_drop(&os.lock);
 }
 
@@ -144,46 +149,34 @@ static struct cache *over_bound(void)
 {
 	const struct span *unit = os.units.oldest, *map = os.maps.oldest;
 	bool older = map && (!unit || map->stamp < unit->stamp);
-	size_t half = (os.used + os.mapped) / 2;
 
-	if (os.maps.count + (os.units.count + CHUNK_UNITS - 1) / CHUNK_UNITS >
-	    OPT(thresh))
+	if (os.units.count + os.maps.count > OPT(thresh))
 		return older ? &os.maps : &os.units;
-	if (os.units.bytes > UNITS_FLOOR && os.units.bytes > half)
+	if (os.units.bytes > CACHE_FLOOR && os.units.bytes > os.used / 4)
 		return &os.units;
-	if (os.maps.bytes > MAPS_FLOOR && os.maps.bytes > half)
+	if (os.maps.bytes > CACHE_FLOOR &&
+	    os.maps.bytes > (os.used + os.mapped) / 2)
 		return &os.maps;
 	return NULL;
 }
 
 /* -- giving back */
 
-/* Memory on its way to the kernel: a chunk, units to be purged, a mapping. */
+/* Memory on its way to the kernel: units to be purged, or of a mapping. */
 struct victim {
 	char *start;
 	size_t len;
-	struct chunk *chunk;
 	struct slab *unit; /* the first */
 	struct span *map;  /* if all of it goes */
 };
 
-/*
- * The oldest unit, and those behind it that are the next oldest. A chunk of
- * which no unit is in use goes whole.
- */
+/* The oldest unit, and those behind it that are the next oldest. */
 static void victim_units(struct victim *v, size_t want)
 {
 	struct slab *u = (struct slab *)os.units.oldest;
 	struct chunk *c = chunk_of(u);
 
 	*v = (struct victim){ .start = unit_start(u), .unit = u };
-	if (c->free == UNITS_ALL) {
-		*v = (struct victim){ (char *)c, CHUNK, .chunk = c };
-		units_uncache(c, c->dirty);
-		chunk_unlink(c);
-		os.chunks--;
-		return;
-	}
 	do {
 		v->len += UNIT;
 		cache_remove(&os.units, &u->span);
@@ -199,7 +192,7 @@ static void victim_mapping(struct victim *v, size_t want)
 	struct mapping *m = (struct mapping *)os.maps.oldest;
 	size_t len = m->span.len;
 
-	*v = (struct victim){ m->base, len, .map = &m->span };
+	*v = (struct victim){ m->base, len, NULL, &m->span };
 	if (over_bound() || len < GROWTH || len - GROWTH < want) {
 		cache_remove(&os.maps, &m->span);
 		return;
@@ -225,24 +218,9 @@ static bool victim_choose(struct victim *v, size_t want)
 	return true;
 }
 
-/* Give back a chunk that is on neither list. */
-static void chunk_unmap(struct chunk *c)
-{
-	pagemap_set(c, CHUNK_UNITS, 0);
-	EVENT("unmap", c, CHUNK);
-	/* If the kernel can't: keep it for later, if it can be emptied. */
-	if (os_unmap(c, CHUNK) || !os_purge(c, CHUNK))
-		return;
-	chunk_add(c);
-}
-
 /* The system call, without the lock. */
 static bool victim_release(const struct victim *v)
 {
-	if (v->chunk) {
-		chunk_unmap(v->chunk);
-		return true;
-	}
 	EVENT(v->unit ? "purge" : "unmap", v->start, v->len);
 	if (v->unit)
 		return os_purge(v->start, v->len);
@@ -385,12 +363,36 @@ static bool chunk_map(void)
 	return true;
 }
 
+/* Give back a chunk that is on neither list. */
+static void chunk_unmap(struct chunk *c)
+{
+	pagemap_set(c, CHUNK_UNITS, 0);
+	EVENT("unmap", c, CHUNK);
+	/* If the kernel can't: keep it for later, if it can be emptied. */
+	if (os_unmap(c, CHUNK) || !os_purge(c, CHUNK))
+		return;
+	chunk_add(c);
+}
+
+/* Free units. Beyond SPARE_MAX, a chunk without any in use goes back whole. */
 static void units_free(struct slab *s, unsigned n)
 {
+	struct chunk *c = chunk_of(s);
+	bool whole;
+
 	EVENT("cache", unit_start(s), n * UNIT);
 	pagemap_set(unit_start(s), n, TAG_FREE);
 	lock_take(&os.lock);
 	units_return(s, n, false);
 	os.used -= n * UNIT;
+	whole = c->free == UNITS_ALL && os.free_chunks > SPARE_MAX;
+	if (whole) {
+		units_uncache(c, c->dirty);
+		chunk_unlink(c);
+		os.chunks--;
+		os.free_chunks--;
+	}
 	cache_unlock(0);
+	if (whole)
+		chunk_unmap(c);
 }

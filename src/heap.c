@@ -11,9 +11,6 @@
 #define MAG_BYTES (64 * KIB)
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
 #define TRIM_TICKS 32  /* refills between trims of unused magazines */
-#define EXACT_MAX 128  /* the largest class with slabs of its own at once */
-#define RARE_MAX 250   /* what another may spend on blocks of larger ones: */
-#define NEW_PRICE 16   /* 1 for one at hand, this for each in a new page */
 
 /* The magazine at `k`, a class times 16 as tags have it. */
 INLINE struct mag *mag_at(struct heap *h, size_t k)
@@ -53,27 +50,19 @@ NOINLINE void heap_free_full(struct heap *h, void *p)
 	struct slab *s = unit_of(p);
 
 	h->mag[s->cls].room++;
-	if (block_is_free(p))
+	if (!slab_has(s, p) || block_is_free(p))
 		misused(p, USE_FREE);
 	slab_put(s, p);
 }
 
-/* The magazine for a block that starts at `p` and is the thread's own. */
+/* The magazine for blocks of the slab at `p`, if that is the thread's own. */
 INLINE struct mag *mag_of(struct heap *h, const void *p)
 {
 	const uint32_t *slot = pagemap_slot(p);
-	struct mag *m;
-	uint32_t k;
+	uint32_t k = LIKELY(slot != NULL) ? load_relaxed(slot) : 0;
 
-	if (UNLIKELY(!slot))
-		return NULL;
-	k = load_relaxed(slot) ^ h->tag;
-	if (UNLIKELY(k > TAG_CLASS_MAX))
-		return NULL; /* foreign, remote, run, mapping */
-	m = mag_at(h, k);
-	if (UNLIKELY((uint16_t)(uintptr_t)p * m->recip >= m->limit))
-		return NULL; /* no block starts here, or a large class */
-	return m;
+	k ^= h->tag; /* a foreign, remote, run's or mapping's tag is above */
+	return LIKELY(k <= TAG_CLASS_MAX) ? mag_at(h, k) : NULL;
 }
 
 /* The fast path of free; false: the slow one has to do it. */
@@ -81,8 +70,12 @@ INLINE bool heap_push(struct heap *h, void *p)
 {
 	struct mag *m = mag_of(h, p);
 
-	if (UNLIKELY(!m) || UNLIKELY(m->head == p))
-		return false; /* the second: freed twice in a row */
+	if (UNLIKELY(!m))
+		return false;
+	if (UNLIKELY((uint16_t)(uintptr_t)p * m->recip >= m->limit))
+		return false; /* no block starts here, or a large class */
+	if (UNLIKELY(m->head == p))
+		return false; /* freed twice in a row */
 	if (UNLIKELY(--m->room < 0)) {
 		heap_free_full(h, p);
 		return true;
@@ -90,33 +83,6 @@ INLINE bool heap_push(struct heap *h, void *p)
 	block_link(p, m->head);
 	m->head = p;
 	return true;
-}
-
-/* The size of a live block that is the thread's own; 0: ask block_size. */
-INLINE size_t heap_size(struct heap *h, const void *p)
-{
-	const struct mag *m = mag_of(h, p);
-
-	return m && !block_is_free(p) ? classes[m - h->mag].size : 0;
-}
-
-/* The fast path of realloc; NULL: the slow one has to do it. */
-INLINE void *heap_resize(struct heap *h, void *p, size_t n)
-{
-	size_t size = heap_size(h, p);
-	void *q;
-
-	if (n - 1 < size) /* realloc(p, 0) is no resize */
-		return p;
-	if (p && !size)
-		return NULL;
-	q = heap_pop(h, n);
-	if (p && q) {
-		memcpy(q, p, size);
-		if (UNLIKELY(!heap_push(h, p)))
-			misused(p, USE_REALLOC);
-	}
-	return q;
 }
 
 /* -- trimming: what the magazines hold goes to the slabs */
@@ -323,36 +289,6 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	return list;
 }
 
-static unsigned class_of_few(size_t n)
-{
-	return class_of(round_up(n, (size_t)1 << (62 - __builtin_clzl(n - 1))));
-}
-
-/*
- * A slab of its own costs a class a page and its own peak: at first it takes
- * what is at hand, be it twice the size, or shares a class with neighbours.
- */
-static unsigned heap_class(struct heap *h, unsigned c)
-{
-	size_t n = classes[c].size;
-	unsigned next, price = 1;
-
-	if (n <= EXACT_MAX || h->carved > MIB)
-		return c;
-	next = class_of_few(n);
-	while (!h->mag[next].head && classes[next].size < 2 * n &&
-	       next < CLASSES - 1)
-		next = class_of_few(classes[next].size + 1u);
-	if (!h->mag[next].head) {
-		next = class_of_few(n);
-		price = NEW_PRICE * (unsigned)(1 + 4 * KIB / n);
-	}
-	if (h->rare[c] + price > RARE_MAX)
-		return c;
-	h->rare[c] = (uint16_t)(h->rare[c] + price);
-	return next;
-}
-
 /* `align` is a power of two; some class has it in all its blocks. */
 static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 {
@@ -363,9 +299,8 @@ static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 		return mapping_alloc(n, align, false, zero);
 	if (n > SLAB_MAX)
 		return run_alloc(h, zero);
-	c = heap_class(h, class_of(n));
-	while (classes[c].size & (align - 1))
-		c++;
+	for (c = class_of(n); classes[c].size & (align - 1); c++)
+		;
 	p = heap_pop(h, classes[c].size);
 	return p ? p : heap_refill(h, c, zero);
 }
@@ -392,4 +327,26 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 	} else {
 		slab_put(s, p);
 	}
+}
+
+/* realloc of the thread's own block in a slab; NULL: the slow path's task. */
+INLINE void *heap_resize(struct heap *h, void *p, size_t n)
+{
+	const struct slab *s;
+	void *q;
+
+	if (UNLIKELY(!mag_of(h, p)))
+		return NULL;
+	s = slab_of(p);
+	if (UNLIKELY(!slab_has(s, p)) || UNLIKELY(block_is_free(p)))
+		return NULL;
+	if (n - 1 < slab_size(s)) /* realloc(p, 0) is no resize */
+		return p;
+	q = heap_pop(h, n);
+	if (q) {
+		memcpy(q, p, slab_size(s));
+		if (!heap_push(h, p))
+			heap_free(h, p, pagemap_get(p));
+	}
+	return q;
 }

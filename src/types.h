@@ -125,7 +125,6 @@ struct heap {
 	struct heap *all;          /* next of all; heaps.lock */
 	uint8_t populate[CLASSES]; /* log2 of the next batch of pages */
 	bool used[CLASSES];        /* refilled since the last trim */
-	uint16_t rare[CLASSES];    /* spent on blocks of larger classes */
 };
 _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
 

@@ -1021,17 +1021,15 @@ static void no_other_heap(void)
 	size_t n = 0;
 	ssize_t got;
 	int fd, null = open("/dev/null", O_WRONLY);
-	void *p;
 
 	if (!test_replaced())
 		SKIP("malloc is the C library's own");
 	dup2(null, 2);
-	p = malloc(100);
+	free(malloc(100));
 	malloc_trim(0);
 	mallopt(M_ARENA_MAX, 1);
 	malloc_stats();
 	CHECK(mallinfo2().arena + mallinfo2().hblkhd > 0);
-	free(p);
 	fd = open("/proc/self/maps", O_RDONLY);
 	while ((got = read(fd, text + n, sizeof(text) - 1 - n)) > 0)
 		n += (size_t)got;

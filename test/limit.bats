@@ -79,9 +79,9 @@ calls() # ARGUMENT...
 }
 
 @test "limit: resident memory falls when all is freed" {
-	limit falls 32768 300 56
-	limit falls 100 96 56
-	limit falls 5000 100 56
+	limit falls 32768 300 48
+	limit falls 100 64 40
+	limit falls 5000 100 48
 	limit falls 100000 200 48
 	limit falls 1048576 300 48
 }
@@ -163,8 +163,19 @@ calls() # ARGUMENT...
 	limit many_sizes
 }
 
-@test "limit: few blocks are lent to other sizes, and none in a large heap" {
-	limit lending
+@test "limit: huge pages in large heaps, and in no other" {
+	need strace
+	strace -o /dev/null true || skip "may not trace"
+	local mib chunks
+	for mib in 100 300; do
+		bare strace -f -e trace=madvise -o build/log/huge \
+			-E LD_PRELOAD="$ALLOC_SO" \
+			build/test/limit falls 1000 $mib 400
+		chunks=$(grep -c MADV_HUGEPAGE build/log/huge || true)
+		echo "$mib MiB: $chunks"
+		[ "$chunks" -ge $((mib > 200 ? 40 : 0)) ]
+		[ "$chunks" -le $((mib > 200 ? 50 : 0)) ]
+	done
 }
 
 @test "limit: no page without memory within 64 bytes of a small block" {

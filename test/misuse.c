@@ -256,8 +256,6 @@ static int remote(long size, long order, long depth, int leave)
 	job_size = (size_t)size;
 	in_thread(who[0], job_malloc, &p, 0);
 	REQUIRE(p);
-	/* A rare size may have a block of a larger class: more of that. */
-	job_size = malloc_usable_size(p);
 	for (long i = 0; i < depth; i++)
 		in_thread(who[0], job_malloc, &other[i], 0);
 	if (leave && who[0] != 'A')
@@ -315,6 +313,8 @@ enum {
 	FREE,
 	REALLOC,
 	USABLE,
+	FITS, /* realloc to the same size */
+	WARM, /* realloc while there are free blocks of the new size */
 	ARRAY,
 	ZERO,
 	SIZED,
@@ -344,6 +344,12 @@ static void call(int op, void *p, size_t size)
 	case FREE: free(p); return;
 	case REALLOC: other[0] = realloc(p, 2 * size); return;
 	case USABLE: sink = malloc_usable_size(p); return;
+	case FITS: other[0] = realloc(p, size); return;
+	case WARM:
+		if (size < UNIT / 2) /* else it might be this block's memory */
+			free(malloc(2 * size));
+		other[0] = realloc(p, 2 * size);
+		return;
 	case ARRAY: other[0] = reallocarray(p, 3, size); return;
 	case ZERO: other[0] = realloc(p, 0); return;
 	}
@@ -360,9 +366,9 @@ static void call(int op, void *p, size_t size)
 /* What the line calls the mistake. */
 static const char *op_text(int op)
 {
-	if (op == REALLOC || op == ARRAY || op == ZERO)
-		return "realloc of";
-	return op == USABLE ? "usable size of" : "free of";
+	if (op == USABLE)
+		return "usable size of";
+	return op >= REALLOC && op <= ZERO ? "realloc of" : "free of";
 }
 
 /* A block given back by one entry point, used again through another. */
@@ -462,12 +468,11 @@ static int case_near(long size, long op, long kind)
 }
 
 /* A slot of a slab that was never handed out. */
-static int case_unused(long size, long ahead, long c)
+static int case_unused(long size, long ahead, long op)
 {
 	char *top = NULL;
 	size_t slot;
 
-	(void)c;
 	for (int i = 0; i < 40; i++) {
 		char *p = malloc((size_t)size);
 
@@ -480,7 +485,7 @@ static int case_unused(long size, long ahead, long c)
 		return 77;
 	top += (long)slot * ahead;
 	note(top);
-	free(hide(top));
+	call((int)op, hide(top), (size_t)size);
 	/* Blocks in use have contents: that is how this one shows. */
 	for (int i = 0; i < 8 * SPARE; i++)
 		memset(take_one((size_t)size), 1, (size_t)size);
@@ -1422,7 +1427,7 @@ static void group_entry(void)
 
 	for (int i = 0; i < LEN(some); i++)
 		for (int first = 0; first < OPS; first++) {
-			if (first == USABLE || first == ARRAY)
+			if (first >= USABLE && first <= ARRAY)
 				continue;
 			for (int op = 0; op < OPS; op++)
 				expect(texts(op, stale_words(some[i], 0, 1)),
@@ -1470,9 +1475,12 @@ static void group_unused(void)
 	static const long ahead[] = { 1, 2, 10, 40 };
 
 	for (int i = 0; sizes[i] <= 1000; i++)
-		for (int k = 0; k < LEN(ahead); k++)
+		for (int k = 0; k < LEN(ahead); k++) {
 			expect("double free|free list corrupted", "unused",
-			       sizes[i], ahead[k], 0);
+			       sizes[i], ahead[k], FREE);
+			expect("realloc of freed pointer", "unused", sizes[i],
+			       ahead[k], FITS);
+		}
 }
 
 static void group_foreign(void)
