@@ -107,6 +107,10 @@ newdel() # CASE
 	contract realloc_zero
 }
 
+@test "contract: a block that realloc moves leaves nothing behind" {
+	contract realloc_moves
+}
+
 @test "contract: all of the usable size is writable and kept" {
 	contract usable_size
 }

@@ -591,6 +591,27 @@ static void realloc_zero(void)
 	CHECK(test_rss() < before + 4 * MIB);
 }
 
+/* A block that realloc moves leaves nothing behind, from and to any size. */
+static void realloc_moves(void)
+{
+	static const size_t sizes[] = { 10, 400, 2000, 9000, 40000, 100000 };
+	size_t before = 0;
+	char *p;
+	long i;
+
+	for (i = 0; i < 60000; i++) {
+		if (i == 1000)
+			before = test_rss();
+		p = malloc(sizes[i % COUNT(sizes)]);
+		CHECK(p);
+		p = realloc(p, 3 * sizes[i % COUNT(sizes)]);
+		CHECK(p);
+		p[0] = 1;
+		free(p);
+	}
+	CHECK(test_rss() < before + 4 * MIB);
+}
+
 /* All of malloc_usable_size() is writable, constant, and kept by realloc. */
 static void usable_size(void)
 {
@@ -1197,6 +1218,7 @@ static void goes_on_after_failure(void)
 	X(calloc_zeroes) \
 	X(realloc_keeps) \
 	X(realloc_zero) \
+	X(realloc_moves) \
 	X(usable_size) \
 	X(interchange) \
 	X(free_returns) \
