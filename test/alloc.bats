@@ -1072,6 +1072,14 @@ interrupted_sweep()
 	[ "$(lines "$err")" -le 1 ]
 }
 
+@test "alloc sweep: ^C ends what CMD has in the background, too" {
+	# sh lets that ignore SIGINT
+	scripted '[ -n "$ALLOC_THRESH" ] || exit 0' \
+		'sleep 60 & echo >>log' 'wait'
+	start sweep --prewarm 0 --to 100 --step 50 -- ./cmd
+	stops_at_once log
+}
+
 # -- compare
 
 # need_peers - skips unless the three of Debian are installed
