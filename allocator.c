@@ -25,6 +25,7 @@
 
 #include "src/os.c"
 #include "src/log.c"
+#include "src/report.c"
 #include "src/opt.c"
 #include "src/pagemap.c"
 #include "src/cache.c"
@@ -32,6 +33,7 @@
 #include "src/mapping.c"
 #include "src/class.h"
 #include "src/slab.c"
+#include "src/seal.c"
 #include "src/check.c"
 #include "src/remote.c"
 #include "src/heap.c"

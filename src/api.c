@@ -7,7 +7,7 @@
  */
 PUBLIC void *malloc(size_t n)
 {
-	void *p = heap_pop(tls.me, n);
+	void *p = heap_pop(tls.me, n, MARK_SALT);
 
 	return LIKELY(p != NULL) ? p : alloc_slow(n, GRAIN, CALLER);
 }
@@ -16,6 +16,12 @@ PUBLIC void free(void *p)
 {
 	if (UNLIKELY(!heap_push(tls.me, p)))
 		free_slow(p, CALLER);
+}
+
+PUBLIC void free_sized(void *p, size_t n)
+{
+	if (UNLIKELY(!heap_push(tls.me, p)))
+		free_sized_slow(p, n, CALLER);
 }
 
 /* Bytes in all; on overflow, more than there ever are. */
@@ -47,14 +53,15 @@ INLINE void *zero_block(char *p, size_t n)
 PUBLIC void *calloc(size_t count, size_t size)
 {
 	size_t n = array_size(count, size);
-	void *p = heap_pop(tls.me, n);
+	void *p = heap_pop(tls.me, n, MARK_SALT);
 
 	return LIKELY(p != NULL) ? zero_block(p, n) : calloc_slow(n, CALLER);
 }
 
 PUBLIC void *realloc(void *p, size_t n)
 {
-	void *q = p ? heap_resize(tls.me, p, n) : heap_pop(tls.me, n);
+	void *q = p ? heap_resize(tls.me, p, n) :
+		    heap_pop(tls.me, n, MARK_SALT);
 
 	return LIKELY(q != NULL) ? q : realloc_slow(p, n, CALLER);
 }
@@ -68,6 +75,12 @@ static void *bad_alignment(void)
 {
 	errno = EINVAL;
 	return NULL;
+}
+
+PUBLIC void free_aligned_sized(void *p, size_t align, size_t n)
+{
+	(void)align;
+	free_sized(p, n);
 }
 
 PUBLIC void *aligned_alloc(size_t align, size_t n)
@@ -115,7 +128,9 @@ PUBLIC void *pvalloc(size_t n)
 
 PUBLIC size_t malloc_usable_size(void *p)
 {
-	return p ? block_size(p, USE_SIZE) : 0;
+	size_t n = p ? block_size(p, USE_SIZE) : 0;
+
+	return n == NO_BLOCK ? 0 : n;
 }
 
 /* -- C++: operators new and new[] */
@@ -141,15 +156,15 @@ SLOW void *new_slow(size_t n, size_t align, const void *caller)
 		else if (throw_bad_alloc)
 			throw_bad_alloc();
 		else
-			die("no memory and no C++ library to throw for", caller,
-			    n);
+			die("no memory and no C++ library to throw for",
+			    caller);
 	}
 	return p;
 }
 
 PUBLIC void *_Znwm(size_t n)
 {
-	void *p = heap_pop(tls.me, n);
+	void *p = heap_pop(tls.me, n, MARK_SALT);
 
 	return LIKELY(p != NULL) ? p : new_slow(n, GRAIN, CALLER);
 }
@@ -192,8 +207,8 @@ PUBLIC int mallopt(int param, int value)
 	return param >= -8 && param <= 1 && param;
 }
 
-/* -- other names. What some have after the pointer to free is no more than a
- *    hint, which programs in the wild get wrong, and is not looked at. */
+/* -- other names. An alignment, and what programs in the wild get wrong of the
+ *    size, is not looked at: only ALLOC_CHECK=2 and 3 report that. */
 
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wattribute-alias"
@@ -205,8 +220,6 @@ void malloc_stats(void) ALIAS(stat_print);
 int malloc_info(int flags, FILE *out) ALIAS(stat_xml);
 
 void cfree(void *p) ALIAS(free);
-void free_sized(void *p, size_t n) ALIAS(free);
-void free_aligned_sized(void *p, size_t align, size_t n) ALIAS(free);
 
 /* As the Itanium ABI has it: na is new[], nw new, da delete[], dl delete. */
 void *_Znam(size_t n) ALIAS(_Znwm);
@@ -214,16 +227,16 @@ void *_ZnamSt11align_val_t(size_t n, size_t align) ALIAS(_ZnwmSt11align_val_t);
 void *_ZnamRKSt9nothrow_t(size_t n, const void *nothrow)
 	ALIAS(_ZnwmRKSt9nothrow_t);
 
-#define DELETE(suffix) \
-	void _ZdlPv##suffix(void *p) ALIAS(free); \
-	void _ZdaPv##suffix(void *p) ALIAS(free)
+#define DELETE(suffix, params, name) \
+	void _ZdlPv##suffix params ALIAS(name); \
+	void _ZdaPv##suffix params ALIAS(name)
 
-DELETE();
-DELETE(m);
-DELETE(RKSt9nothrow_t);
-DELETE(St11align_val_t);
-DELETE(mSt11align_val_t);
-DELETE(St11align_val_tRKSt9nothrow_t);
+DELETE(, (void *p), free);
+DELETE(m, (void *p, size_t n), free_sized);
+DELETE(RKSt9nothrow_t, (void *p), free);
+DELETE(St11align_val_t, (void *p), free);
+DELETE(mSt11align_val_t, (void *p, size_t n), free_sized);
+DELETE(St11align_val_tRKSt9nothrow_t, (void *p), free);
 
 /* glibc's own names for the family; in other libcs they mean other things. */
 #ifdef __GLIBC__

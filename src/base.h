@@ -38,6 +38,12 @@
 #define TRACE_ON 2
 #endif
 
+/* CHECKS=0 leaves out all checks, to measure what they cost. */
+#ifndef CHECKS
+#define CHECKS 1
+#endif
+#define WRONG(x) (CHECKS && UNLIKELY(x))
+
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Without -O gcc inlines only this, so all of a fast path must have it. */

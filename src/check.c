@@ -4,8 +4,9 @@
  * Any address may be asked about: the page map answers without touching it,
  * and only memory that is known to be ours is read.
  */
-enum use { USE_FREE, USE_REALLOC, USE_SIZE };
+enum use { USE_FREE, USE_REALLOC, USE_SIZE, USE_FREE_SIZED };
 enum fault { FREED, FOREIGN, MISALIGNED, INTERIOR };
+#define NO_BLOCK SIZE_MAX
 
 #define MISUSES(freed, use) \
 	{ \
@@ -14,15 +15,11 @@ enum fault { FREED, FOREIGN, MISALIGNED, INTERIOR };
 			use " of interior pointer" \
 	}
 static const char *const misuse_text[][4] = {
-	[USE_FREE] = MISUSES("double free", "free"),
+	[USE_FREE] = MISUSES(DOUBLE_FREE, "free"),
+	[USE_FREE_SIZED] = MISUSES(DOUBLE_FREE, "free"),
 	[USE_REALLOC] = MISUSES("realloc of freed pointer", "realloc"),
 	[USE_SIZE] = MISUSES("usable size of freed pointer", "usable size"),
 };
-
-INLINE bool tag_is_slab(uint32_t tag)
-{
-	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
-}
 
 /* A block of this slab starts at `p` and was carved; see class.h. */
 INLINE bool slab_has(const struct slab *s, const void *p)
@@ -57,24 +54,32 @@ static bool mapping_around(const char *p)
 }
 
 /* Is there a cached mapping whose block was at `p`? */
-static bool mapping_was(const void *p)
+static bool mapping_was(const void *p, struct facts *facts)
 {
-	bool found = false;
+	const struct mapping *m = NULL;
+	const struct span *s;
 
 	lock_take(&os.lock);
-	for (struct span *s = os.maps.newest; s && !found; s = s->older)
-		found = ((struct mapping *)s)->user == p;
+	for (s = os.maps.newest; s && !m; s = s->older)
+		m = ((const struct mapping *)s)->user == p ? (const void *)s : m;
+	for (s = os.held.newest; s && !m; s = s->older)
+		m = ((const struct mapping *)s)->user == p ? (const void *)s : m;
+	if (m && (m->trap || m->sealed) && mapping_callers(m)) {
+		facts->size = m->asked;
+		facts->made = mapping_callers(m)->made;
+		facts->freed = mapping_callers(m)->freed;
+	}
 	lock_drop(&os.lock);
-	return found;
+	return m;
 }
 
-static enum fault fault_of(const char *p)
+static enum fault fault_of(const char *p, struct facts *facts)
 {
 	uint32_t tag = pagemap_get(p);
 	const struct slab *s;
 
 	if ((!tag || tag & TAG_MAPPING) && !mapping_around(p))
-		return mapping_was(p) ? FREED : FOREIGN;
+		return mapping_was(p, facts) ? FREED : FOREIGN;
 	if ((uintptr_t)p % GRAIN)
 		return MISALIGNED;
 	if (!tag_is_slab(tag))
@@ -84,28 +89,67 @@ static enum fault fault_of(const char *p)
 	return (size_t)(p - unit_start(s)) % slab_size(s) ? INTERIOR : FREED;
 }
 
-SLOW _Noreturn void misused(void *p, enum use use)
+/* The block around `p`, which is none but lies in a slab. */
+static struct facts facts_of(const char *p, enum fault fault)
 {
-	os_init(); /* a free may be the very first call */
-	die(misuse_text[use][fault_of(p)], p, 0);
+	const struct slab *s = slab_of(p);
+	size_t size = slab_size(s);
+
+	p -= (size_t)(p - unit_start(s)) % size;
+	if (fault != FREED)
+		return (struct facts){ .start = p, .size = size };
+	return s->sealed && seal_is_free(p, size) ? seal_facts(p, size) :
+						    (struct facts){ 0 };
 }
 
-/* Usable bytes of the live block at `p`, of whatever kind; else misuse. */
+/* Returns only with ALLOC_ABORT=0. */
+SLOW void misused(void *p, enum use use)
+{
+	struct facts facts = { 0 };
+	enum fault fault;
+
+	os_init(); /* a free may be the very first call */
+	fault = fault_of(p, &facts);
+	if (tag_is_slab(pagemap_get(p)))
+		facts = facts_of(p, fault);
+	report(misuse_text[use][fault], p, facts);
+}
+
+/* A block of a slab that is in use starts at `p`. */
+INLINE bool slab_has_live(const struct slab *s, const void *p)
+{
+	return slab_has(s, p) && !block_is_free(p) &&
+	       !(s->sealed && seal_is_free(p, slab_size(s)));
+}
+
+/*
+ * Bytes of the live block at `p`, of whatever kind; else it is misuse. Of a
+ * sealed one, what the user asked for; to free or realloc it, what he may have.
+ */
 static size_t block_size(void *p, enum use use)
 {
 	uint32_t tag = pagemap_get(p);
+	bool exact = use >= USE_SIZE, sealed = false;
 	const struct mapping *m;
+	size_t size = 0, n;
 
 	if (tag_is_slab(tag)) {
 		const struct slab *s = slab_of(p);
 
-		if (slab_has(s, p) && !block_is_free(p))
-			return slab_size(s);
+		size = slab_has_live(s, p) || !CHECKS ? slab_size(s) : 0;
+		sealed = s->sealed;
 	} else if (tag == TAG_RUN) {
-		if (!((uintptr_t)p & (UNIT - 1)))
-			return unit_of(p)->units * UNIT;
+		size = (uintptr_t)p & (UNIT - 1) ? 0 : unit_of(p)->units * UNIT;
+		sealed = unit_of(p)->sealed;
 	} else if ((m = mapping_at(p)) != NULL) {
-		return mapping_room(m);
+		return mapping_size(m, exact);
 	}
-	misused(p, use);
+	if (UNLIKELY(!size)) {
+		misused(p, use);
+		return NO_BLOCK;
+	}
+	if (!sealed)
+		return size;
+	n = seal_size(p, size);
+	return exact ? n : size - config.tail;
 }

@@ -19,8 +19,10 @@ static struct {
 	size_t used;        /* bytes of units in use */
 	size_t mapped;      /* bytes of mappings in use */
 	size_t mappings;    /* their number */
+	size_t guards;      /* inaccessible pages of slabs; relaxed */
 	size_t peak;        /* most bytes ever held, cache included */
 	struct cache units, maps;
+	struct cache held; /* freed traps: inaccessible, without contents */
 } os;
 
 #define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
@@ -150,6 +152,8 @@ static struct cache *over_bound(void)
 	const struct span *unit = os.units.oldest, *map = os.maps.oldest;
 	bool older = map && (!unit || map->stamp < unit->stamp);
 
+	if (os.held.count > OPT(thresh))
+		return &os.held;
 	if (os.units.count + os.maps.count > OPT(thresh))
 		return older ? &os.maps : &os.units;
 	if (os.units.bytes > CACHE_FLOOR && os.units.bytes > os.used / 4)
@@ -168,6 +172,7 @@ struct victim {
 	size_t len;
 	struct slab *unit; /* the first */
 	struct span *map;  /* if all of it goes */
+	struct cache *from;
 };
 
 /* The oldest unit, and those behind it that are the next oldest. */
@@ -187,14 +192,14 @@ static void victim_units(struct victim *v, size_t want)
 }
 
 /* The oldest mapping, or as much of its end as is wanted. */
-static void victim_mapping(struct victim *v, size_t want)
+static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 {
-	struct mapping *m = (struct mapping *)os.maps.oldest;
+	struct mapping *m = (struct mapping *)from->oldest;
 	size_t len = m->span.len;
 
-	*v = (struct victim){ m->base, len, NULL, &m->span };
-	if (over_bound() || len < GROWTH || len - GROWTH < want) {
-		cache_remove(&os.maps, &m->span);
+	*v = (struct victim){ m->base, len, NULL, &m->span, from };
+	if (over_bound() || len < GROWTH || len - GROWTH < want || m->trap) {
+		cache_remove(from, &m->span);
 		return;
 	}
 	v->len = round_up(want, page_size);
@@ -208,13 +213,18 @@ static void victim_mapping(struct victim *v, size_t want)
 /* Choose what goes next, mappings before units; false: nothing. */
 static bool victim_choose(struct victim *v, size_t want)
 {
-	const struct cache *from = over_bound();
+	struct cache *from = over_bound();
 
 	if (!from && want)
-		from = os.maps.count ? &os.maps : &os.units;
+		from = os.maps.count  ? &os.maps :
+		       os.units.count ? &os.units :
+					&os.held;
 	if (!from || !from->count)
 		return false;
-	(from == &os.units ? victim_units : victim_mapping)(v, want);
+	if (from == &os.units)
+		victim_units(v, want);
+	else
+		victim_mapping(v, from, want);
 	return true;
 }
 
@@ -235,7 +245,7 @@ static bool victim_release(const struct victim *v)
 static void victim_return(const struct victim *v, bool done)
 {
 	if (v->map && !done)
-		cache_push(&os.maps, v->map);
+		cache_push(v->from, v->map);
 	if (v->unit)
 		units_return(v->unit, v->len / UNIT, done);
 }

@@ -7,8 +7,38 @@
 static void engine_init(void)
 {
 	os_init();
-	opt_init();
+	if (opt_init()) {
+		seal_init();
+		if (config.slow && tls.me != STUB) {
+			/* Something allocated before there were options. */
+			tls.mine = tls.me;
+			tls.me = STUB;
+		}
+	}
 	trace_init();
+}
+
+/* Is it time for a sample? One block in N is one, on average. */
+static bool sample_due(struct heap *h)
+{
+	if (config.slow || !h->handed)
+		h->handed++;
+	if (h->handed < h->sample)
+		return false;
+	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
+	h->sample = 1 + h->random % (2 * OPT(sample) - 1);
+	h->handed = 0;
+	return true;
+}
+
+/* A block that is a trap, where there is to be one; NULL: make another. */
+static void *engine_trap(struct heap *h, size_t n, size_t align)
+{
+	bool due = OPT(check) > 2 && (!n || OPT(direct));
+
+	if (OPT(sample) && h)
+		due |= sample_due(h);
+	return due ? trap_alloc(n, align) : NULL;
 }
 
 /* `zero`: all but two words is zeroed already. */
@@ -23,7 +53,13 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		h = OPT(direct) ? NULL : heap_enter();
 	}
 	if (n <= PTRDIFF_MAX && power_of_two(align)) {
-		if (h)
+		if (UNLIKELY(OPT(check) > 2 || OPT(sample)))
+			p = engine_trap(h, n, align);
+		if (p)
+			*zero = true;
+		else if (h && OPT(check) > 1)
+			p = sealed_alloc(h, n, align, zero);
+		else if (h)
 			p = heap_alloc(h, n, align, zero);
 		else if (OPT(direct))
 			p = mapping_alloc(n, align, true, zero);
@@ -34,15 +70,29 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 	return p;
 }
 
-static void engine_free(void *p)
+static void engine_free(void *p, const void *caller)
 {
 	uint32_t tag = pagemap_get(p);
+	struct mapping *m;
+	struct heap *h;
 
 	if (tls.me == STUB) /* a thread's first call may be a free */
 		engine_init();
-	if (tag_is_slab(tag))
-		heap_free(tls.mine == DEAD ? NULL : heap_enter(), p, tag);
-	else if (!(tag == TAG_RUN ? run_free(p) : mapping_free(p)))
+	if (tag_is_slab(tag)) {
+		h = tls.mine == DEAD ? NULL : heap_enter();
+		if (OPT(check) > 1)
+			p = sealed_free(h, p, caller);
+		if (p)
+			heap_free(h, p, pagemap_get(p));
+		return;
+	}
+	if ((config.tail || OPT(sample)) &&
+	    block_size(p, USE_FREE) == NO_BLOCK)
+		return; /* what is behind it was looked at */
+	m = mapping_at(p);
+	if (m && (m->trap || m->sealed) && mapping_callers(m))
+		mapping_callers(m)->freed = caller;
+	if (!(tag == TAG_RUN ? run_free(p) : mapping_free(p)))
 		misused(p, USE_FREE);
 }
 
@@ -50,9 +100,9 @@ static void engine_free(void *p)
 static void engine_fit(void *p, size_t n)
 {
 	if (pagemap_get(p) != TAG_RUN) {
-		mapping_shrink(mapping_header(p), n);
-		mapping_grown(mapping_header(p), n);
-	} else if (n <= UNIT && unit_of(p)->units > 1) {
+		mapping_shrink(mapping_at(p), n);
+		mapping_grown(mapping_at(p), n);
+	} else if (n + config.tail <= UNIT && unit_of(p)->units > 1) {
 		unsigned rest = unit_of(p)->units - 1u;
 
 		unit_of(p)->units = 1;
@@ -80,7 +130,7 @@ static void *engine_grow(void *p, size_t n, size_t size)
 	}
 	if (q) {
 		memcpy(q, p, size);
-		engine_free(p);
+		engine_free(p, NULL);
 	}
 	return q;
 }
@@ -93,7 +143,7 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 	if (!p)
 		return engine_alloc(n, GRAIN, &zero);
 	if (!n) {
-		engine_free(p);
+		engine_free(p, NULL);
 		return NULL;
 	}
 	if (n > size)
@@ -110,7 +160,26 @@ NOINLINE void free_slow(void *p, const void *caller)
 	if (!p)
 		return;
 	trace_free(p, caller);
-	engine_free(p);
+	engine_free(p, caller);
+}
+
+/* The size that the program says it was is looked at from ALLOC_CHECK=2 on. */
+NOINLINE void free_sized_slow(void *p, size_t n, const void *caller)
+{
+	size_t size = p && OPT(check) > 1 ? block_size(p, USE_FREE_SIZED) : n;
+
+	if (size != n && size != NO_BLOCK)
+		report(SIZE_MISMATCH, p, (struct facts){ .size = size });
+	if (size != NO_BLOCK)
+		free_slow(p, caller);
+}
+
+/* What each entry point does with a new block. */
+static void block_made(void *p, size_t n, const void *caller)
+{
+	if ((config.tail || OPT(sample)) && p)
+		sealed_made(p, n, caller);
+	trace_alloc(p, n, caller);
 }
 
 NOINLINE void *calloc_slow(size_t n, const void *caller)
@@ -120,9 +189,9 @@ NOINLINE void *calloc_slow(size_t n, const void *caller)
 
 	if (p && !zero)
 		memset(p, 0, n);
-	else if (p && n <= SLAB_MAX)
+	else if (p && n - 1 < SLAB_MAX)
 		*p = (struct block){ NULL, 0 };
-	trace_alloc(p, n, caller);
+	block_made(p, n, caller);
 	return p;
 }
 
@@ -131,7 +200,7 @@ NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 	bool zero;
 	void *p = engine_alloc(n, align, &zero);
 
-	trace_alloc(p, n, caller);
+	block_made(p, n, caller);
 	return p;
 }
 
@@ -140,8 +209,14 @@ NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 	size_t size = p ? block_size(p, USE_REALLOC) : 0;
 	void *q;
 
+	if (UNLIKELY(size == NO_BLOCK)) {
+		errno = ENOMEM;
+		return NULL;
+	}
 	trace_realloc_old(p, caller);
 	q = engine_realloc(p, n, size);
+	if ((config.tail || OPT(sample)) && q)
+		sealed_made(q, n, caller);
 	if (q || n || !p)
 		trace_realloc_new(p, size, q, n, caller);
 	return q;
@@ -159,8 +234,10 @@ static void check_lists(struct heap *h)
 		struct block *b;
 
 		for (b = m->head; b && left > 0; b = b->next, left--) {
-			if (!block_is_free(b))
+			if (!block_is_free(b)) {
 				free_list_corrupt(b);
+				break;
+			}
 			if (!slab_has(slab_of(b), b))
 				misused(b, USE_FREE);
 		}
@@ -175,9 +252,27 @@ static void check_lists(struct heap *h)
 		for (; b && left > 0 && block_is_free(b); left--)
 			b = b->next;
 		if (b || left > 0) /* its owner has it too */
-			die("double free", b && left > 0 ? b : e->tail,
-			    slab_size(e->slab));
+			report(DOUBLE_FREE, b && left > 0 ? b : e->tail,
+			       (struct facts){ .size = slab_size(e->slab) });
 	}
+}
+
+/*
+ * Blocks that are never freed are looked at in the end, if nobody else can be
+ * using them.
+ */
+static void check_seals(const struct heap *h)
+{
+	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
+		if (*p)
+			seal_reuse(*p, slab_size(slab_of(*p)), 0);
+	for (int list = FULL; list <= AVAIL && heaps.count == 1; list++)
+		for (struct chunk *c = os.first[list]; c; c = c->next)
+			for (struct slab *s = c->unit;
+			     s < c->unit + CHUNK_UNITS - 1; s++)
+				if (tag_is_slab(pagemap_get(unit_start(s))) &&
+				    !s->back && s->sealed)
+					slab_check_seals(s);
 }
 
 __attribute__((constructor)) static void process_start(void)
@@ -189,8 +284,12 @@ __attribute__((constructor)) static void process_start(void)
 /* Also when the library is unloaded: nobody may call into it after that. */
 __attribute__((destructor)) static void process_end(void)
 {
-	if (tls.me != STUB)
-		check_lists(tls.me);
+	struct heap *h = tls.me != STUB ? tls.me : tls.mine;
+
+	if (CHECKS && h && h != DEAD)
+		check_lists(h);
+	if (OPT(check) > 1 && h && h != DEAD)
+		check_seals(h);
 	trace_end();
 	if (exit_key_made)
 		pthread_key_delete(exit_key);

@@ -19,7 +19,7 @@ INLINE struct mag *mag_at(struct heap *h, size_t k)
 }
 
 /* The fast path of malloc; NULL: the slow one has to do it. */
-INLINE void *heap_pop(struct heap *h, size_t n)
+INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 {
 	struct block *b, *next;
 	struct mag *m;
@@ -36,11 +36,12 @@ INLINE void *heap_pop(struct heap *h, size_t n)
 	if (UNLIKELY(!b))
 		return NULL;
 	next = b->next;
-	if (UNLIKELY(b->mark != mark_of(b, next)))
+	if (WRONG(b->mark != mark_of(b, next, salt)))
 		return NULL;
 	m->head = next;
 	m->room++;
-	b->mark = 0;
+	if (CHECKS)
+		b->mark = 0;
 	return b;
 }
 
@@ -50,9 +51,10 @@ NOINLINE void heap_free_full(struct heap *h, void *p)
 	struct slab *s = unit_of(p);
 
 	h->mag[s->cls].room++;
-	if (!slab_has(s, p) || block_is_free(p))
+	if (WRONG(!slab_has(s, p) || block_is_free(p)))
 		misused(p, USE_FREE);
-	slab_put(s, p);
+	else
+		slab_put(s, p);
 }
 
 /* The magazine for blocks of the slab at `p`, if that is the thread's own. */
@@ -72,15 +74,15 @@ INLINE bool heap_push(struct heap *h, void *p)
 
 	if (UNLIKELY(!m))
 		return false;
-	if (UNLIKELY((uint16_t)(uintptr_t)p * m->recip >= m->limit))
+	if (WRONG((uint16_t)(uintptr_t)p * m->recip >= m->limit))
 		return false; /* no block starts here, or a large class */
-	if (UNLIKELY(m->head == p))
+	if (WRONG(m->head == p))
 		return false; /* freed twice in a row */
 	if (UNLIKELY(--m->room < 0)) {
 		heap_free_full(h, p);
 		return true;
 	}
-	block_link(p, m->head);
+	block_link_by(p, m->head, MARK_SALT);
 	m->head = p;
 	return true;
 }
@@ -90,9 +92,9 @@ INLINE bool heap_push(struct heap *h, void *p)
 static void mag_flush(struct mag *m)
 {
 	struct block *b = m->head, *next;
+	size_t good = list_prove(b);
 
-	list_prove(b);
-	for (m->head = NULL; b; b = next) {
+	for (m->head = NULL; good; b = next, good--) {
 		next = b->next;
 		slab_put(slab_of(b), b);
 		m->room++;
@@ -181,6 +183,7 @@ static void *run_alloc(struct heap *h, bool *zero)
 	if (!s)
 		return NULL;
 	s->state = SLAB_RUN;
+	s->sealed = OPT(check) > 1;
 	*zero = s->fresh;
 	pagemap_set(unit_start(s), s->units, TAG_TAIL);
 	pagemap_set(unit_start(s), 1, TAG_RUN);
@@ -250,6 +253,7 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
 	struct mag *m = &h->mag[c];
 	bool first = !m->max;
+	struct block *list;
 
 	if (first)
 		mag_init(m, &classes[c]);
@@ -259,7 +263,8 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 			return NULL;
 		slab_open(m->active, h, c);
 	}
-	return slab_carve(m->active, n);
+	list = slab_carve(m->active, n);
+	return m->active->sealed ? seal_carved(m->active, list, *n) : list;
 }
 
 /* Fill a magazine, pop one. `zero`: all but its first two words is zeroed. */
@@ -275,14 +280,17 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	if (++h->ticks % FLUSH_TICKS == 0)
 		remote_flush(h);
 	list = refill_freed(h, c, &n);
+	if (list && WRONG(!block_is_free(list))) {
+		free_list_corrupt(list);
+		list = NULL; /* and all that it led to */
+	}
 	if (!list) {
 		list = refill_carve(h, c, &n);
 		if (!list)
 			return NULL;
 		*zero = n == 1 && m->active->fresh;
 	}
-	if (!block_is_free(list))
-		free_list_corrupt(list);
+	h->handed += n;
 	m->head = list->next;
 	list->mark = 0;
 	m->room = (int32_t)m->max - (int32_t)n + 1;
@@ -301,7 +309,7 @@ static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 		return run_alloc(h, zero);
 	for (c = class_of(n); classes[c].size & (align - 1); c++)
 		;
-	p = heap_pop(h, classes[c].size);
+	p = heap_pop(h, classes[c].size, mark_salt);
 	return p ? p : heap_refill(h, c, zero);
 }
 
@@ -312,11 +320,11 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 	const struct class *k = &classes[c];
 	struct slab *s = k->limit ? unit_of(p) : slab_of(p);
 
-	if ((k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
-			!slab_has(s, p)) ||
-	    block_is_free(p))
+	if (WRONG((k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
+			      !slab_has(s, p)) ||
+		  block_is_free(p))) {
 		misused(p, USE_FREE);
-	if (!h) {
+	} else if (!h) {
 		remote_free_alone(s, p);
 	} else if ((tag ^ h->tag) > TAG_CLASS_MAX) {
 		remote_free(h, s, c, p);
@@ -329,6 +337,74 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 	}
 }
 
+/* -- sealed blocks: the way there and back of ALLOC_CHECK=2 and 3 */
+
+/* Room for `n` bytes and what is behind them. */
+static void *sealed_alloc(struct heap *h, size_t n, size_t align, bool *zero)
+{
+	size_t room = (n > GRAIN ? n : GRAIN) + config.tail;
+	void *p;
+
+	if (room > SLAB_MAX && OPT(check) > 2) /* that can be closed again */
+		return mapping_alloc(n, align, false, zero);
+	p = heap_alloc(h, room, align, zero);
+	if (p && tag_is_slab(pagemap_get(p)) && slab_of(p)->sealed) {
+		seal_reuse(p, slab_size(slab_of(p)), sizeof(struct block));
+		*zero = false;
+	}
+	return p;
+}
+
+/* `n` bytes at `p`, of whatever kind, are the user's from now on. */
+static void sealed_made(void *p, size_t n, const void *caller)
+{
+	uint32_t tag = pagemap_get(p);
+	struct mapping *m;
+
+	if (tag_is_slab(tag)) {
+		if (slab_of(p)->sealed)
+			seal_write(p, slab_size(slab_of(p)), n, caller);
+	} else if (tag == TAG_RUN) {
+		if (unit_of(p)->sealed)
+			seal_write(p, unit_of(p)->units * UNIT, n, caller);
+	} else if ((m = mapping_at(p)) != NULL && (m->trap || config.tail)) {
+		seal_mapping(m, n, caller);
+	}
+}
+
+/* Hold a freed block back, first in a queue, then for a random time. */
+static void *quarantine(struct heap *h, void *p)
+{
+	void **slot = &h->held[h->turn++ % QUARANTINE], *out = *slot;
+
+	*slot = p;
+	if (!out)
+		return NULL;
+	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
+	slot = &h->held[QUARANTINE + (h->random >> 16) % QUARANTINE];
+	p = *slot;
+	*slot = out;
+	if (p)
+		seal_reuse(p, slab_size(slab_of(p)), 0);
+	return p;
+}
+
+/* Check and poison a block of a slab. The block to be freed for it, or NULL. */
+static void *sealed_free(struct heap *h, void *p, const void *caller)
+{
+	struct slab *s = slab_of(p);
+
+	if (!slab_has_live(s, p)) {
+		misused(p, USE_FREE);
+		return NULL;
+	}
+	if (!s->sealed)
+		return p;
+	seal_size(p, slab_size(s));
+	seal_poison(p, slab_size(s), caller);
+	return h && OPT(check) > 2 ? quarantine(h, p) : p;
+}
+
 /* realloc of the thread's own block in a slab; NULL: the slow path's task. */
 INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 {
@@ -338,11 +414,11 @@ INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 	if (UNLIKELY(!mag_of(h, p)))
 		return NULL;
 	s = slab_of(p);
-	if (UNLIKELY(!slab_has(s, p)) || UNLIKELY(block_is_free(p)))
+	if (WRONG(!slab_has(s, p)) || WRONG(block_is_free(p)))
 		return NULL;
 	if (n - 1 < slab_size(s)) /* realloc(p, 0) is no resize */
 		return p;
-	q = heap_pop(h, n);
+	q = heap_pop(h, n, MARK_SALT);
 	if (q) {
 		memcpy(q, p, slab_size(s));
 		if (!heap_push(h, p))

@@ -79,6 +79,18 @@ static void line_format(struct line *l, const char *f, va_list args)
 	}
 }
 
+static void line_add(struct line *l, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void line_add(struct line *l, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	line_format(l, format, args);
+	va_end(args);
+}
+
 static bool output_same(const struct output *o)
 {
 	struct stat st;
@@ -138,6 +150,17 @@ static void output_open(struct output *o)
 	o->ino = st.st_ino;
 }
 
+static void output_line(struct output *o, struct line *l)
+{
+	l->text[l->len++] = '\n';
+	if (!o->fd && o->path[0])
+		output_open(o);
+	if (!o->fd)
+		os_call(SYS_write, STDERR_FILENO, l->text, l->len);
+	else if (output_same(o))
+		os_call(SYS_write, o->fd, l->text, l->len);
+}
+
 static void output_say(struct output *o, const char *format, ...)
 {
 	struct line l = { .len = 0 };
@@ -146,13 +169,7 @@ static void output_say(struct output *o, const char *format, ...)
 	va_start(args, format);
 	line_format(&l, format, args);
 	va_end(args);
-	l.text[l.len++] = '\n';
-	if (!o->fd && o->path[0])
-		output_open(o);
-	if (!o->fd)
-		os_call(SYS_write, STDERR_FILENO, l.text, l.len);
-	else if (output_same(o))
-		os_call(SYS_write, o->fd, l.text, l.len);
+	output_line(o, &l);
 }
 
 /* In a fork child whose file name has a %p: true, it will open its own. */
@@ -164,23 +181,6 @@ static bool output_forked(struct output *o)
 		os_call(SYS_close, o->fd);
 	o->fd = 0;
 	return true;
-}
-
-/* The heap is being misused: say how, and stop before harm is done. */
-SLOW _Noreturn void die(const char *what, const void *p, size_t size)
-{
-	if (size)
-		log_say("allocator: %s %p (thread %d, block size %zu)", what, p,
-			os_tid(), size);
-	else
-		log_say("allocator: %s %p (thread %d)", what, p, os_tid());
-	abort();
-}
-
-SLOW void lock_reentered(void)
-{
-	die("malloc called by a signal handler that interrupted malloc, at",
-	    __builtin_return_address(0), 0);
 }
 
 /* LOGGER: a line for what happens to chunks and heaps. */

@@ -5,8 +5,9 @@
  *
  * Large blocks start on a page, with the header at the end of the page before
  * and an inaccessible page behind. Direct blocks, the original design, start
- * right behind a header at the start of their mapping, without a guard. The
- * page map knows the pages with headers; no others are looked at for one.
+ * right behind a header at the start of their mapping, without a guard. Traps
+ * have the header of a large block, but end where their guard begins. The page
+ * map knows the pages with headers; no others are looked at for one.
  */
 #define SPLIT_MIN MIB    /* a rest as large as this stays cached */
 #define PIECES_MAX 1000  /* VMAs in one block; vm.max_map_count is 65530 */
@@ -14,6 +15,7 @@
 #define AMPLE(n) ((n) + (n) / 8) /* for a growing block: few steps cost much */
 #define SMALL_STEP (256 * KIB)   /* growth that will be used at once */
 
+/* Of a block that is no trap. */
 INLINE struct mapping *mapping_header(void *user)
 {
 	return (struct mapping *)((char *)user - HEADER);
@@ -22,6 +24,19 @@ INLINE struct mapping *mapping_header(void *user)
 static size_t mapping_head(const struct mapping *m)
 {
 	return (size_t)((char *)m->user - m->base);
+}
+
+/* Who allocated and who freed it, in front of the header if there is room. */
+struct callers {
+	const void *made, *freed;
+};
+
+INLINE struct callers *mapping_callers(const struct mapping *m)
+{
+	bool room = !m->direct || m->trap;
+
+	return room ? (struct callers *)((uintptr_t)m - sizeof(struct callers)) :
+		      NULL;
 }
 
 /* Bytes that the user may have. */
@@ -33,12 +48,12 @@ static size_t mapping_room(const struct mapping *m)
 /* The mapping whose block starts at `p`, or NULL. Touches ours only. */
 static struct mapping *mapping_at(void *p)
 {
-	size_t offset = (uintptr_t)p & (page_size - 1);
-	struct mapping *m = mapping_header(p);
+	char *page = (char *)((uintptr_t)p & ~(page_size - 1));
+	struct mapping *m = mapping_header(page);
 
-	if ((offset != 0 && offset != HEADER) || !pagemap_has_mapping(m))
-		return NULL;
-	return m->user == p ? m : NULL;
+	if (p == page + HEADER && pagemap_has_mapping(page))
+		m = (struct mapping *)page;
+	return pagemap_has_mapping(m) && m->user == p ? m : NULL;
 }
 
 /* Make the last page inaccessible, so that an overflow traps. */
@@ -80,6 +95,15 @@ static struct mapping *mapping_new(char *base, size_t len, size_t head)
 	mapping_count(len, 1);
 	lock_drop(&os.lock);
 	return mapping_put(m, head);
+}
+
+/* It could not be made whole after all. */
+static void mapping_forget(const struct mapping *m)
+{
+	lock_take(&os.lock);
+	mapping_count(-m->span.len, (size_t)-1);
+	lock_drop(&os.lock);
+	os_unmap(m->base, m->span.len);
 }
 
 /* Its length has changed, and its guard is gone. */
@@ -212,15 +236,52 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 		return NULL;
 	m->asked = n;
 	m->direct = direct;
+	m->trap = m->sealed = false;
 	mapping_guard(m);
 	/* The page map has to know it before the user does. */
 	if (pagemap_add_mapping(m))
 		return m->user;
-	lock_take(&os.lock);
-	mapping_count(-m->span.len, (size_t)-1);
-	lock_drop(&os.lock);
-	os_unmap(m->base, m->span.len);
+	mapping_forget(m);
 	return NULL;
+}
+
+/*
+ * A block that ends, to the multiple of its alignment, where inaccessible
+ * memory begins, and that is inaccessible itself once it is freed, until
+ * ALLOC_THRESH others are: the very instruction that is wrong faults. NULL:
+ * memory is out, or there are as many as the kernel lets us have.
+ */
+static void *trap_alloc(size_t n, size_t align)
+{
+	size_t body = round_up(n, page_size), len = body + 2 * page_size;
+	size_t used = align < page_size ? round_up(n, align) : body;
+	struct mapping *m;
+	char *base;
+
+	if (os.mappings + os.held.count >= GUARDS_MAX)
+		return NULL;
+	base = fresh_map(len, align < page_size ? page_size : align, page_size);
+	m = mapping_new(base, len, page_size);
+	if (!m)
+		return NULL;
+	m->user = base + page_size + body - used;
+	m->asked = n;
+	m->direct = m->trap = true;
+	m->guard = os_forbid(base + len - page_size, page_size);
+	if (m->guard && pagemap_add_mapping(m))
+		return m->user;
+	mapping_forget(m);
+	return NULL;
+}
+
+/* What was freed faults from now on, and takes no memory. */
+static void trap_close(const struct mapping *m)
+{
+	char *body = m->base + page_size;
+	size_t len = m->span.len - 2 * page_size;
+
+	if (len && os_forbid(body, len))
+		os_purge(body, len);
 }
 
 /* Free the block at `p`; false when there is none, or no longer. */
@@ -231,9 +292,12 @@ static bool mapping_free(void *p)
 	if (!m || !pagemap_drop_mapping(m))
 		return false;
 	EVENT("cache", m->base, m->span.len);
+	m->trap |= OPT(check) > 2 && !m->direct;
+	if (m->trap)
+		trap_close(m);
 	lock_take(&os.lock);
 	mapping_count(-m->span.len, (size_t)-1);
-	cache_push(&os.maps, &m->span);
+	cache_push(m->trap ? &os.held : &os.maps, &m->span);
 	cache_unlock(0);
 	return true;
 }

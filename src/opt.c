@@ -5,18 +5,49 @@
  * or from the constructor. A bad value costs a line and gives the default; an
  * empty one is none. Set-user-ID programs ignore them all: they name files.
  */
-enum { OPT_thresh, OPT_direct, OPT_help };
+enum {
+	OPT_thresh,
+	OPT_direct,
+	OPT_check,
+	OPT_sample,
+	OPT_abort,
+	OPT_help,
+	OPT_NUMBERS
+};
 
-static struct option {
+/*
+ * What is in force. With ALLOC_CHECK=2 and 3 it can't be written any more once
+ * it is read, where a page is no larger than this.
+ */
+#define CONFIG_ALIGN 4096
+static struct config {
+	size_t value[OPT_NUMBERS];
+	uint64_t secret; /* see seal.c */
+	size_t tail;     /* bytes a sealed block has beyond the user's */
+	bool slow;       /* no thread is to have a fast path */
+} __attribute__((aligned(CONFIG_ALIGN))) config = {
+	.value = { [OPT_thresh] = 200, [OPT_check] = 1, [OPT_abort] = 1 },
+};
+#define OPT(id) config.value[OPT_##id]
+
+static const struct option {
 	const char *name; /* with the = */
-	size_t value, max;
+	size_t min, max;
 	struct output *out; /* takes a path, not a number */
 	const char *help;
 } options[] = {
-	[OPT_thresh] = { "ALLOC_THRESH=", 200, 65536, NULL,
+	[OPT_thresh] = { "ALLOC_THRESH=", 0, 65536, NULL,
 			 "freed blocks of OS memory kept for reuse" },
 	[OPT_direct] = { "ALLOC_DIRECT=", 0, 1, NULL,
 			 "1: a mapping for every block, the original design" },
+	[OPT_check] = { "ALLOC_CHECK=", 1, 3, NULL,
+			"2: overflows and writes to freed blocks are found; "
+			"3: more of them, at a price" },
+	[OPT_sample] = { "ALLOC_SAMPLE=", 0, 1000000000, NULL,
+			 "N: one block in N is put before inaccessible memory, "
+			 "and is that when freed" },
+	[OPT_abort] = { "ALLOC_ABORT=", 0, 1, NULL,
+			"0: report misuse, ignore the call, go on" },
 	[OPT_help] = { "ALLOC_HELP=", 0, 1, NULL, "1: print this, then run" },
 	{ "ALLOC_LOG=", 0, 0, &log_out,
 	  "file for all output; %p in it is the process id" },
@@ -25,23 +56,25 @@ static struct option {
 	{ "ALLOC_STATS=", 0, 0, &stats_out,
 	  "file to which a line of statistics is added at exit" },
 };
-#define OPT(id) options[OPT_##id].value
 #define OPTIONS_END (options + sizeof(options) / sizeof(*options))
 static bool opt_ready;
 
-static void opt_number(struct option *o, const char *text)
+/* To take a sample as often as that, every call has to be counted. */
+#define SAMPLE_SLOW 64
+
+static void opt_number(const struct option *o, const char *text)
 {
+	size_t *value = &config.value[o - options], n = 0;
 	const char *s = text;
-	size_t n = 0;
 
 	for (; *s >= '0' && *s <= '9' && n <= o->max; s++)
 		n = n * 10 + (size_t)(*s - '0');
-	if (!*s && n <= o->max)
-		o->value = n;
+	if (!*s && n <= o->max && n >= o->min)
+		*value = n;
 	else
-		log_say("allocator: %s'%.40s' is not a number from 0 to %zu; "
+		log_say("allocator: %s'%.40s' is not a number from %zu to %zu; "
 			"using %zu",
-			o->name, text, o->max, o->value);
+			o->name, text, o->min, o->max, *value);
 }
 
 static void opt_path(const struct option *o, const char *text)
@@ -62,7 +95,7 @@ static void opt_parse(bool paths)
 	for (char **e = environ; *e; e++) {
 		if (strncmp(*e, "ALLOC_", 6) != 0)
 			continue;
-		for (struct option *o = options; o < OPTIONS_END; o++) {
+		for (const struct option *o = options; o < OPTIONS_END; o++) {
 			size_t len = strlen(o->name);
 
 			if (strncmp(*e, o->name, len) != 0 || !(*e)[len] ||
@@ -87,19 +120,24 @@ SLOW void opt_help(void)
 			log_say("allocator: %s%s  %s", o->name, o->out->path,
 				o->help);
 		else
-			log_say("allocator: %s%zu  %s, 0 to %zu", o->name,
-				o->value, o->help, o->max);
+			log_say("allocator: %s%zu  %s, %zu to %zu", o->name,
+				config.value[o - options], o->help, o->min,
+				o->max);
 }
 
-static void opt_init(void)
+/* True for the one call that reads them. */
+static bool opt_init(void)
 {
 	if (opt_ready || !environ)
-		return;
+		return false;
 	opt_ready = true;
 	if (!getauxval(AT_SECURE)) {
 		opt_parse(true);
 		opt_parse(false);
 	}
+	report_only = !OPT(abort);
+	config.slow = OPT(check) > 1 ||
+		      (OPT(sample) && OPT(sample) < SAMPLE_SLOW);
 #if LOGGER
 	log_events |= log_out.path[0] != '\0';
 	if (log_events)
@@ -108,4 +146,5 @@ static void opt_init(void)
 	if (OPT(help))
 		opt_help();
 	EVENT("start", NULL, OPT(thresh));
+	return true;
 }

@@ -90,8 +90,11 @@ static void *os_map_flagged(size_t len, int flags)
 	}
 
 OS_MEMORY(os_unmap, munmap, 0)
-/* Make any access a fault. */
+/* Make any access a fault; undo that. */
 OS_MEMORY(os_forbid, mprotect, PROT_NONE)
+OS_MEMORY(os_allow, mprotect, PROT_READ | PROT_WRITE)
+/* For constants. */
+OS_MEMORY(os_seal, mprotect, PROT_READ)
 /* Give the contents back; true: the memory reads as zeros from now on. */
 OS_MEMORY(os_purge, madvise, MADV_DONTNEED)
 /* Let the kernel use pages of 2 MiB. */

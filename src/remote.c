@@ -154,6 +154,8 @@ static void drain_slab(struct slab *s)
 {
 	unsigned n = s->nfree;
 
+	if (s->state == SLAB_LOST)
+		return;
 	if (s->state != SLAB_ZOMBIE)
 		n += remote_count(__atomic_fetch_or(&s->remote, PARKED,
 						    __ATOMIC_ACQ_REL));

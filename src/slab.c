@@ -10,21 +10,27 @@
 #define WAKE_MAX 16 /* free blocks that wake a sleeping slab, at most */
 #define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
 
+/* With ALLOC_CHECK=2 and 3 a secret; fast paths, not taken then, don't ask. */
+static uintptr_t mark_salt = MARK_SALT;
+
 /* The proof that `b` is free and that its link is `next`. */
-INLINE uintptr_t mark_of(const struct block *b, const struct block *next)
+INLINE uintptr_t mark_of(const struct block *b, const struct block *next,
+			 uintptr_t salt)
 {
-	return (uintptr_t)b + (uintptr_t)next + MARK_SALT;
+	return (uintptr_t)b + (uintptr_t)next + salt;
 }
 
-INLINE void block_link(struct block *b, struct block *next)
+INLINE void block_link_by(struct block *b, struct block *next, uintptr_t salt)
 {
 	b->next = next;
-	b->mark = mark_of(b, next);
+	if (CHECKS)
+		b->mark = mark_of(b, next, salt);
 }
+#define block_link(b, next) block_link_by(b, next, mark_salt)
 
 INLINE bool block_is_free(const struct block *b)
 {
-	return b->mark == mark_of(b, b->next);
+	return b->mark == mark_of(b, b->next, mark_salt);
 }
 
 /* The slab of an address in one of its units. */
@@ -36,6 +42,11 @@ INLINE struct slab *slab_of(const void *p)
 INLINE size_t slab_size(const struct slab *s)
 {
 	return classes[s->cls].size;
+}
+
+INLINE bool tag_is_slab(uint32_t tag)
+{
+	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
 }
 
 static void partial_add(struct slab *s)
@@ -113,6 +124,22 @@ static uint64_t remote_swap(struct slab *s, uint64_t word)
 	return old;
 }
 
+#define slab_guard_page(s) \
+	(unit_start(s) + (s)->units * UNIT - page_size)
+
+/* Put an inaccessible page behind the blocks, at the price of a VMA or two. */
+static void slab_guard(struct slab *s)
+{
+	size_t room = s->units * UNIT - page_size;
+
+	if (load_relaxed(&os.guards) >= GUARDS_MAX ||
+	    !os_forbid(slab_guard_page(s), page_size))
+		return;
+	__atomic_fetch_add(&os.guards, 1, __ATOMIC_RELAXED);
+	s->guarded = true;
+	s->cap = (uint16_t)((room - CLASS_EDGE(slab_size(s))) / slab_size(s));
+}
+
 /* Make `s` an active slab; the page map learns it last. */
 static void slab_open(struct slab *s, struct heap *h, unsigned c)
 {
@@ -124,7 +151,10 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 		.state = SLAB_ACTIVE,
 		.units = s->units,
 		.fresh = s->fresh,
+		.sealed = OPT(check) > 1,
 	};
+	if (OPT(check) > 2)
+		slab_guard(s);
 	for (unsigned i = 1; i < s->units; i++)
 		s[i].back = (uint8_t)i;
 	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
@@ -134,24 +164,32 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
  * A block on a list of free ones has lost its mark. Without any it was handed
  * out, and was on the list a second time; otherwise it was written to.
  */
-SLOW _Noreturn void free_list_corrupt(struct block *b)
+SLOW void free_list_corrupt(struct block *b)
 {
-	die(b->mark ? "free list corrupted" : "double free", b,
-	    slab_size(slab_of(b)));
+	report(b->mark ? LIST_CORRUPTED : DOUBLE_FREE, b,
+	       (struct facts){ .size = slab_size(slab_of(b)) });
 }
 
-/* Prove a list, at the price of its marks: who is met twice has none. */
-static void list_prove(struct block *b)
+/*
+ * Prove a list, at the price of its marks: who is met twice has none. Tells
+ * how many of its blocks are good, up to the first that is not.
+ */
+static size_t list_prove(struct block *b)
 {
-	for (; b; b = b->next) {
-		if (!block_is_free(b))
+	size_t good = 0;
+
+	for (; b; b = b->next, good++) {
+		if (WRONG(!block_is_free(b))) {
 			free_list_corrupt(b);
+			break;
+		}
 		b->mark = 0;
 	}
+	return good;
 }
 
 /* Prove all blocks free: marked, and linked to once but for both heads. */
-static void slab_verify(struct slab *s, uint64_t word)
+static bool slab_verify(struct slab *s, uint64_t word)
 {
 	struct block *other = remote_head(s, word);
 	uintptr_t sum = (uintptr_t)s->list + (uintptr_t)other;
@@ -165,35 +203,48 @@ static void slab_verify(struct slab *s, uint64_t word)
 		ok &= block_is_free(b);
 		sum += (uintptr_t)b->next - (uintptr_t)b;
 	}
-	if (LIKELY(ok && !sum))
-		return;
-	list_prove(s->list);
-	list_prove(other);
-	die("free list corrupted", unit_start(s), size);
+	if (LIKELY(ok && !sum) || !CHECKS)
+		return true;
+	if (list_prove(s->list) + list_prove(other) == s->carved)
+		report(LIST_CORRUPTED, unit_start(s),
+		       (struct facts){ .size = size });
+	return false;
+}
+
+static bool slab_unguard(struct slab *s)
+{
+	if (!os_allow(slab_guard_page(s), page_size))
+		return false;
+	__atomic_fetch_sub(&os.guards, 1, __ATOMIC_RELAXED);
+	s->guarded = false;
+	return true;
 }
 
 /*
- * Give back a slab whose blocks are all free. If a note about it is still on
+ * Give back a slab whose blocks are all free, if that is certain and can be. If a note about it is still on
  * its way, not `noted` yet, it must stay until that has arrived.
  */
 NOINLINE void slab_release(struct slab *s, bool noted)
 {
 	uint64_t word = remote_swap(s, 0);
 
-	if (s->state != SLAB_ZOMBIE && !remote_purged(word))
-		slab_verify(s, word);
+	bool good = s->state == SLAB_ZOMBIE || remote_purged(word) ||
+		    slab_verify(s, word);
+
 	if (s->state == SLAB_PARTIAL)
 		partial_remove(s);
-	if (noted || s->state == SLAB_ACTIVE || word & PARKED)
+	if (good && s->guarded)
+		good = slab_unguard(s);
+	if (good && (noted || s->state == SLAB_ACTIVE || word & PARKED))
 		units_free(s, s->units);
 	else
-		s->state = SLAB_ZOMBIE;
+		s->state = good ? SLAB_ZOMBIE : SLAB_LOST;
 }
 
 /* The list grew to the trigger. */
 NOINLINE void slab_event(struct slab *s)
 {
-	if (s->state == SLAB_ACTIVE || s->state == SLAB_ZOMBIE)
+	if (s->state == SLAB_ACTIVE || s->state >= SLAB_ZOMBIE)
 		return;
 	if (s->nfree >= s->cap)
 		slab_release(s, false);
@@ -251,8 +302,9 @@ INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
 	for (; k--; p += slab_size(s)) {
 		const struct block *b = (struct block *)p;
 
-		if (UNLIKELY((uintptr_t)b->next | b->mark))
-			die("double free", p, slab_size(s));
+		if (WRONG((uintptr_t)b->next | b->mark))
+			report(DOUBLE_FREE, p,
+			       (struct facts){ .size = slab_size(s) });
 	}
 }
 

@@ -157,7 +157,7 @@ static struct heap *heap_enter(void)
 	h = heap_obtain();
 	if (!h || tls.mine == DEAD)
 		return h;
-	*(tracing ? &tls.mine : &tls.me) = h;
+	*(tracing || config.slow ? &tls.mine : &tls.me) = h;
 	if (h->tag >> TAG_ID_SHIFT > 1)
 		watch_exit(h);
 	else

@@ -35,6 +35,7 @@ enum slab_state {
 	SLAB_FULL,    /* asleep: few blocks of it are free */
 	SLAB_PARTIAL, /* on its heap's list of the class */
 	SLAB_ZOMBIE,  /* empty, but a note about it is under way */
+	SLAB_LOST,    /* misused, or not to be given back: it stays */
 	SLAB_RUN      /* not a slab: one block of whole units */
 };
 
@@ -64,6 +65,8 @@ struct slab {
 	uint8_t units; /* length */
 	uint8_t ready; /* pages populated ahead of carving */
 	bool fresh;    /* no unit of it was ever written */
+	bool sealed;   /* its blocks are: see seal.c */
+	bool guarded;  /* its last page is inaccessible */
 };
 _Static_assert(sizeof(struct slab) == 64, "one cache line a descriptor");
 
@@ -80,11 +83,13 @@ _Static_assert(sizeof(struct chunk) == 4096, "descriptors fill one page");
 struct mapping {
 	struct span span; /* while it is cached; len counts the guard */
 	char *base;       /* where the mapping starts */
-	void *user;       /* what malloc returned */
+	size_t asked;     /* bytes, at the last malloc or realloc */
 	uint32_t pieces;  /* VMAs it may be made of */
 	bool guard;       /* its last page is inaccessible */
-	bool direct;      /* made by ALLOC_DIRECT */
-	size_t asked;     /* bytes, at the last malloc or realloc */
+	bool direct;      /* made by ALLOC_DIRECT: has the size it has */
+	bool trap;        /* see trap_alloc; direct, too */
+	bool sealed;      /* what is behind `asked` is known */
+	void *user;       /* what malloc returned; last: an underflow shows */
 };
 _Static_assert(sizeof(struct mapping) == HEADER, "user memory is aligned");
 
@@ -107,6 +112,7 @@ struct batch {
 };
 
 #define BATCHES 64
+#define QUARANTINE 64
 
 struct heap {
 	uint32_t tag;            /* id << 13: what the map has for its slabs */
@@ -125,6 +131,10 @@ struct heap {
 	struct heap *all;          /* next of all; heaps.lock */
 	uint8_t populate[CLASSES]; /* log2 of the next batch of pages */
 	bool used[CLASSES];        /* refilled since the last trim */
+	size_t handed;             /* blocks, since a sample was taken */
+	size_t sample;             /* so many until the next */
+	uint32_t random, turn;     /* of the quarantine */
+	void *held[2 * QUARANTINE]; /* a queue, then chosen at random */
 };
 _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
 

@@ -1,0 +1,120 @@
+/*
+ * report.c - what is said of a misused heap: one line, and then abort().
+ *
+ * With ALLOC_ABORT=0 the call that was wrong is ignored instead, and memory of
+ * which it is not certain that it is free is never used again.
+ */
+#define DOUBLE_FREE "double free"
+#define LIST_CORRUPTED "free list corrupted"
+#define BUFFER_OVERFLOW "buffer overflow"
+#define WRITE_AFTER_FREE "write after free"
+#define SIZE_MISMATCH "size mismatch"
+
+/* What else is known; what is not is 0. */
+struct facts {
+	const void *start;        /* of the block, if not the pointer */
+	size_t size;              /* of the block */
+	size_t damage;            /* the first byte that is wrong, plus one */
+	const void *made, *freed; /* return addresses */
+};
+
+static bool report_only; /* ALLOC_ABORT=0 */
+
+/* A line of /proc/self/maps: its range, and the file's name or "". */
+static const char *maps_parse(const char *s, uintptr_t *start, uintptr_t *end)
+{
+	uintptr_t n = 0;
+	const char *name;
+
+	for (; *s && *s != ' '; s++) {
+		if (*s != '-') {
+			n = n * 16 + (uintptr_t)(*s & 15) + (*s > '9' ? 9 : 0);
+			continue;
+		}
+		*start = n;
+		n = 0;
+	}
+	*end = n;
+	name = strrchr(s, '/');
+	return name ? name + 1 : "";
+}
+
+/* A line of a file, without the end of it; false: there is none. */
+static bool read_line(long fd, char *line, size_t size)
+{
+	size_t n = 0;
+	char c;
+
+	while (os_call(SYS_read, fd, &c, 1) == 1 && c != '\n')
+		if (n < size - 1)
+			line[n++] = c;
+	line[n] = '\0';
+	return n > 0;
+}
+
+/* Code is known by its file, and where in it: addr2line can tell the rest. */
+static void line_place(struct line *l, const void *code)
+{
+	long fd = os_call(SYS_openat, AT_FDCWD, "/proc/self/maps",
+			  O_RDONLY | O_CLOEXEC);
+	uintptr_t at = (uintptr_t)code - 1, base = 0, start = 0, end = 0;
+	char text[256], last[64] = "";
+
+	while (!os_failed(fd) && read_line(fd, text, sizeof(text))) {
+		const char *name = maps_parse(text, &start, &end);
+
+		if (strncmp(name, last, sizeof(last) - 1) != 0) {
+			strncpy(last, name, sizeof(last) - 1);
+			base = start;
+		}
+		if (at >= start && at < end)
+			break;
+		end = 0;
+	}
+	if (!os_failed(fd))
+		os_call(SYS_close, fd);
+	if (*last && end)
+		line_add(l, "%s+0x%zx", last, at - base);
+	else
+		line_add(l, "%p", code);
+}
+
+/* Returns only with ALLOC_ABORT=0. */
+SLOW void report(const char *what, const void *p, struct facts f)
+{
+	struct line l = { .len = 0 };
+
+	line_add(&l, "allocator: %s %p (thread %d", what, p, os_tid());
+	if (f.start && f.start != p)
+		line_add(&l, ", block %p", f.start);
+	if (f.size)
+		line_add(&l, ", block size %zu", f.size);
+	if (f.damage)
+		line_add(&l, ", offset %zu", f.damage - 1);
+	if (f.made) {
+		line_add(&l, ", allocated by ");
+		line_place(&l, f.made);
+	}
+	if (f.freed) {
+		line_add(&l, ", freed by ");
+		line_place(&l, f.freed);
+	}
+	line_add(&l, ")");
+	output_line(&log_out, &l);
+	if (!report_only)
+		abort();
+}
+
+/* There is no way to go on. */
+SLOW _Noreturn void die(const char *what, const void *p)
+{
+	report_only = false;
+	report(what, p, (struct facts){ 0 });
+	abort();
+}
+
+SLOW void lock_reentered(void)
+{
+	die("malloc called by a signal handler that interrupted malloc, at",
+	    __builtin_return_address(0));
+}
