@@ -37,6 +37,7 @@
 #include "src/check.c"
 #include "src/remote.c"
 #include "src/heap.c"
+#include "src/sealed.c"
 #include "src/trace.c"
 #include "src/thread.c"
 #include "src/engine.c"

@@ -98,8 +98,9 @@ static struct facts facts_of(const char *p, enum fault fault)
 	p -= (size_t)(p - unit_start(s)) % size;
 	if (fault != FREED)
 		return (struct facts){ .start = p, .size = size };
-	return s->sealed && seal_is_free(p, size) ? seal_facts(p, size) :
-						    (struct facts){ 0 };
+	return s->sealed && seal_is_free(seal_of(p, size, DEEP), p) ?
+		       seal_facts(seal_of(p, size, DEEP), p) :
+		       (struct facts){ 0 };
 }
 
 /* Returns only with ALLOC_ABORT=0. */
@@ -119,7 +120,8 @@ SLOW void misused(void *p, enum use use)
 INLINE bool slab_has_live(const struct slab *s, const void *p)
 {
 	return slab_has(s, p) && !block_is_free(p) &&
-	       !(s->sealed && seal_is_free(p, slab_size(s)));
+	       !(s->sealed &&
+		 seal_is_free(seal_of(p, slab_size(s), DEEP), p));
 }
 
 /*
@@ -150,6 +152,6 @@ static size_t block_size(void *p, enum use use)
 	}
 	if (!sealed)
 		return size;
-	n = seal_size(p, size);
+	n = seal_size(seal_of(p, size, DEEP), p);
 	return exact ? n : size - config.tail;
 }

@@ -20,6 +20,7 @@ static struct {
 	size_t mapped;      /* bytes of mappings in use */
 	size_t mappings;    /* their number */
 	size_t guards;      /* inaccessible pages of slabs; relaxed */
+	size_t traps;       /* in use; relaxed */
 	size_t peak;        /* most bytes ever held, cache included */
 	struct cache units, maps;
 	struct cache held; /* freed traps: inaccessible, without contents */

@@ -7,23 +7,25 @@
 static void engine_init(void)
 {
 	os_init();
-	if (opt_init()) {
-		seal_init();
-		if (config.slow && tls.me != STUB) {
-			/* Something allocated before there were options. */
-			tls.mine = tls.me;
-			tls.me = STUB;
-		}
-	}
+	if (!opt_init())
+		return;
 	trace_init();
+	seal_init(!tracing);
+	if (config.slow && tls.me != STUB) {
+		/* Something allocated before there were options. */
+		tls.mine = NULL;
+		tls.me = STUB;
+	}
 }
+
+#define SAMPLES_MAX 500 /* at a time: each takes two pages and some VMAs */
 
 /* Is it time for a sample? One block in N is one, on average. */
 static bool sample_due(struct heap *h)
 {
 	if (config.slow || !h->handed)
 		h->handed++;
-	if (h->handed < h->sample)
+	if (h->handed < h->sample || load_relaxed(&os.traps) >= SAMPLES_MAX)
 		return false;
 	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
 	h->sample = 1 + h->random % (2 * OPT(sample) - 1);
@@ -32,13 +34,13 @@ static bool sample_due(struct heap *h)
 }
 
 /* A block that is a trap, where there is to be one; NULL: make another. */
-static void *engine_trap(struct heap *h, size_t n, size_t align)
+static void *engine_trap(struct heap *h, size_t n, size_t align, bool *zero)
 {
 	bool due = OPT(check) > 2 && (!n || OPT(direct));
 
 	if (OPT(sample) && h)
 		due |= sample_due(h);
-	return due ? trap_alloc(n, align) : NULL;
+	return due ? trap_alloc(n, align, zero) : NULL;
 }
 
 /* `zero`: all but two words is zeroed already. */
@@ -54,11 +56,11 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 	}
 	if (n <= PTRDIFF_MAX && power_of_two(align)) {
 		if (UNLIKELY(OPT(check) > 2 || OPT(sample)))
-			p = engine_trap(h, n, align);
-		if (p)
-			*zero = true;
-		else if (h && OPT(check) > 1)
+			p = engine_trap(h, n, align, zero);
+		if (!p && h && OPT(check) > 1)
 			p = sealed_alloc(h, n, align, zero);
+		else if (p)
+			; /* a trap */
 		else if (h)
 			p = heap_alloc(h, n, align, zero);
 		else if (OPT(direct))
@@ -155,12 +157,18 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 
 /* -- the slow halves of the entry points */
 
+NOINLINE void free_long(void *p, const void *caller)
+{
+	trace_free(p, caller);
+	engine_free(p, caller);
+}
+
 NOINLINE void free_slow(void *p, const void *caller)
 {
 	if (!p)
 		return;
-	trace_free(p, caller);
-	engine_free(p, caller);
+	if (!config.quick || !sealed_push(p, caller))
+		free_long(p, caller);
 }
 
 /* The size that the program says it was is looked at from ALLOC_CHECK=2 on. */
@@ -185,8 +193,11 @@ static void block_made(void *p, size_t n, const void *caller)
 NOINLINE void *calloc_slow(size_t n, const void *caller)
 {
 	bool zero;
-	struct block *p = engine_alloc(n, GRAIN, &zero);
+	struct block *p = config.quick ? sealed_pop(n, caller) : NULL;
 
+	if (p)
+		return memset(p, 0, n);
+	p = engine_alloc(n, GRAIN, &zero);
 	if (p && !zero)
 		memset(p, 0, n);
 	else if (p && n - 1 < SLAB_MAX)
@@ -195,7 +206,7 @@ NOINLINE void *calloc_slow(size_t n, const void *caller)
 	return p;
 }
 
-NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
+NOINLINE void *alloc_long(size_t n, size_t align, const void *caller)
 {
 	bool zero;
 	void *p = engine_alloc(n, align, &zero);
@@ -204,11 +215,23 @@ NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 	return p;
 }
 
+NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
+{
+	void *p = NULL;
+
+	if (config.quick && align == GRAIN)
+		p = sealed_pop(n, caller);
+	return p ? p : alloc_long(n, align, caller);
+}
+
 NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 {
-	size_t size = p ? block_size(p, USE_REALLOC) : 0;
-	void *q;
+	void *q = p && config.quick ? sealed_resize(p, n, caller) : NULL;
+	size_t size;
 
+	if (q)
+		return q;
+	size = p ? block_size(p, USE_REALLOC) : 0;
 	if (UNLIKELY(size == NO_BLOCK)) {
 		errno = ENOMEM;
 		return NULL;
@@ -265,7 +288,7 @@ static void check_seals(const struct heap *h)
 {
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
 		if (*p)
-			seal_reuse(*p, slab_size(slab_of(*p)), 0);
+			seal_links(*p, slab_size(slab_of(*p)));
 	for (int list = FULL; list <= AVAIL && heaps.count == 1; list++)
 		for (struct chunk *c = os.first[list]; c; c = c->next)
 			for (struct slab *s = c->unit;

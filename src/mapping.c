@@ -245,43 +245,69 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	return NULL;
 }
 
+#define trap_body(m) ((m)->base + page_size)
+
+/* One that was freed ALLOC_THRESH frees ago, for `len` bytes of OS memory. */
+static struct mapping *trap_reuse(size_t len)
+{
+	struct mapping *m = NULL;
+
+	lock_take(&os.lock);
+	if (os.held.count && os.held.count >= OPT(thresh) &&
+	    os.held.oldest->len == len) {
+		m = (struct mapping *)os.held.oldest;
+		cache_remove(&os.held, &m->span);
+		mapping_count(len, 1);
+	}
+	lock_drop(&os.lock);
+	if (!m || os_allow(trap_body(m), len - 2 * page_size))
+		return m;
+	mapping_forget(m);
+	return NULL;
+}
+
 /*
  * A block that ends, to the multiple of its alignment, where inaccessible
  * memory begins, and that is inaccessible itself once it is freed, until
  * ALLOC_THRESH others are: the very instruction that is wrong faults. NULL:
  * memory is out, or there are as many as the kernel lets us have.
  */
-static void *trap_alloc(size_t n, size_t align)
+static void *trap_alloc(size_t n, size_t align, bool *zero)
 {
 	size_t body = round_up(n, page_size), len = body + 2 * page_size;
 	size_t used = align < page_size ? round_up(n, align) : body;
-	struct mapping *m;
-	char *base;
+	struct mapping *m = align <= page_size ? trap_reuse(len) : NULL;
 
+	*zero = !m;
 	if (os.mappings + os.held.count >= GUARDS_MAX)
 		return NULL;
-	base = fresh_map(len, align < page_size ? page_size : align, page_size);
-	m = mapping_new(base, len, page_size);
+	if (!m)
+		m = mapping_new(fresh_map(len, align < page_size ? page_size :
+								   align,
+					  page_size),
+				len, page_size);
 	if (!m)
 		return NULL;
-	m->user = base + page_size + body - used;
+	m->user = m->base + page_size + body - used;
 	m->asked = n;
 	m->direct = m->trap = true;
-	m->guard = os_forbid(base + len - page_size, page_size);
-	if (m->guard && pagemap_add_mapping(m))
+	if (!m->guard)
+		m->guard = os_forbid(m->base + len - page_size, page_size);
+	if (m->guard && pagemap_add_mapping(m)) {
+		__atomic_fetch_add(&os.traps, 1, __ATOMIC_RELAXED);
 		return m->user;
+	}
 	mapping_forget(m);
 	return NULL;
 }
 
-/* What was freed faults from now on, and takes no memory. */
+/* What was freed faults from now on, and takes a page at most. */
 static void trap_close(const struct mapping *m)
 {
-	char *body = m->base + page_size;
 	size_t len = m->span.len - 2 * page_size;
 
-	if (len && os_forbid(body, len))
-		os_purge(body, len);
+	if (len && os_forbid(trap_body(m), len) && len > page_size)
+		os_purge(trap_body(m), len);
 }
 
 /* Free the block at `p`; false when there is none, or no longer. */
@@ -292,6 +318,8 @@ static bool mapping_free(void *p)
 	if (!m || !pagemap_drop_mapping(m))
 		return false;
 	EVENT("cache", m->base, m->span.len);
+	if (m->trap)
+		__atomic_fetch_sub(&os.traps, 1, __ATOMIC_RELAXED);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	if (m->trap)
 		trap_close(m);

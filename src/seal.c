@@ -14,30 +14,50 @@
  */
 #define PADDING 0xa5
 #define POISON 0xde
-#define PADDING_MAX 128      /* bytes that are written and checked */
+#define PADDING_MAX 64       /* bytes that are written and checked */
 #define POISON_MAX 64        /* likewise, up to ALLOC_CHECK=2 */
 
 struct seal {
-	uint32_t state; /* the length of the padding << 8, SEAL_FREE or 0 */
-	uint32_t key;   /* seal_key, of a free block its complement */
+	uint64_t word; /* key << 32 | length of the padding << 8 | state */
 	struct callers by[]; /* ALLOC_CHECK=3 */
 };
-#define SEAL_FREE 0xff
+#define SEAL_STATE 0xffu /* all of it is set in a free block, none else */
+#define SEAL_PAD(word) ((uint32_t)(word) >> 8)
 
-INLINE struct seal *seal_of(const void *p, size_t size)
+/* What they take. In hot code `deep`, which is ALLOC_CHECK=3, is constant. */
+#define TAIL(deep) \
+	(sizeof(struct seal) + ((deep) ? sizeof(struct callers) : 0))
+#define DEEP (OPT(check) > 2)
+
+/* Of the block at `p`, `size` being that of its class or run. */
+INLINE struct seal *seal_of(const void *p, size_t size, bool deep)
 {
-	return (struct seal *)((uintptr_t)p + size - config.tail);
+	return (struct seal *)((uintptr_t)p + size - TAIL(deep));
 }
 
-INLINE uint32_t seal_key(const void *p)
+INLINE size_t seal_room(const struct seal *seal, const void *p)
+{
+	return (uintptr_t)seal - (uintptr_t)p;
+}
+
+/* What is in the word of a live block, but for the padding's length. */
+INLINE uint64_t seal_key(const void *p)
 {
 	uint64_t n = ((uintptr_t)p ^ config.secret) * 0x9e3779b97f4a7c15u;
 
-	return (uint32_t)(n >> 32) | 1; /* never 0 */
+	return (n | (uint64_t)1 << 32) & ~(uint64_t)UINT32_MAX; /* never 0 */
+}
+
+#define seal_free_key(key) ((key) ^ ~(uint64_t)UINT32_MAX ^ SEAL_STATE)
+
+/* All of a word but the length. */
+INLINE uint64_t seal_fixed(const struct seal *seal)
+{
+	return seal->word & ~(uint64_t)(UINT32_MAX ^ SEAL_STATE);
 }
 
 /* Options are known: how blocks are to be sealed. */
-static void seal_init(void)
+static void seal_init(bool quick)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
 
@@ -46,9 +66,8 @@ static void seal_init(void)
 	config.secret = (uintptr_t)&config ^ (uint64_t)os_pid() << 32;
 	if (random)
 		memcpy(&config.secret, random, sizeof(config.secret));
-	config.tail = sizeof(struct seal);
-	if (OPT(check) > 2)
-		config.tail += sizeof(struct callers);
+	config.tail = TAIL(DEEP);
+	config.quick = quick && !OPT(sample) && !OPT(direct);
 	if (!os.chunks) /* else there are blocks with the other mark */
 		mark_salt = (uintptr_t)config.secret;
 	if (page_size <= CONFIG_ALIGN)
@@ -57,28 +76,61 @@ static void seal_init(void)
 
 /* -- padding and poison */
 
+#define WORDS(x) ((x)*0x0101010101010101u)
+
+INLINE uint64_t word_at(const void *p, size_t i)
+{
+	uint64_t word;
+
+	memcpy(&word, (const char *)p + i, sizeof(word));
+	return word;
+}
+
 /* How many of the bytes, from the first on, are `byte`. */
 static size_t bytes_alike(const unsigned char *p, size_t n, unsigned char byte)
 {
-	uint64_t all = byte * 0x0101010101010101u, word;
+	uint64_t all = WORDS((uint64_t)byte), wrong = 0;
 	size_t i = 0;
 
-	for (; i + sizeof(word) <= n; i += sizeof(word)) {
-		memcpy(&word, p + i, sizeof(word));
-		if (word != all)
+	for (; i + 64 <= n; i += 64) {
+		for (size_t j = 0; j < 64; j += 8)
+			wrong |= word_at(p, i + j) ^ all;
+		if (wrong)
 			break;
 	}
+	while (i + 8 <= n && word_at(p, i) == all)
+		i += 8;
 	while (i < n && p[i] == byte)
 		i++;
 	return i;
 }
 
-static void padding_write(unsigned char *p, size_t n)
+typedef uint64_t wide_word __attribute__((vector_size(16)));
+#define WIDE(x) ((wide_word){ WORDS(x), WORDS(x) })
+
+INLINE wide_word wide_at(const void *p, size_t i)
 {
+	wide_word word;
+
+	memcpy(&word, (const char *)p + i, sizeof(word));
+	return word;
+}
+
+/*
+ * Write padding. `keep`: what is before it is in use; otherwise, as there are
+ * 16 bytes at least up to its end, that may be overwritten.
+ */
+INLINE void padding_write(unsigned char *p, size_t n, bool keep)
+{
+	const wide_word all = WIDE(PADDING);
+
 	if (!n)
 		return;
+	if (!keep && LIKELY(n <= sizeof(all)))
+		memcpy(p + n - sizeof(all), &all, sizeof(all));
+	else
+		memset(p, PADDING, n < PADDING_MAX ? n : PADDING_MAX);
 	p[0] = 0;
-	memset(p + 1, PADDING, (n < PADDING_MAX ? n : PADDING_MAX) - 1);
 }
 
 /* The offset of the first byte that is wrong, plus one, or 0. */
@@ -93,99 +145,172 @@ static size_t padding_wrong(const unsigned char *p, size_t n)
 	return good < n ? good + 1 : 0;
 }
 
-/* Where the poison of a free block ends. */
-INLINE size_t poison_end(size_t size)
+/* Is it as it was? As many bytes are before it, which can be read. */
+INLINE bool padding_whole(const unsigned char *p, size_t n)
 {
-	size_t end = size - config.tail;
+	uint64_t last;
 
-	return OPT(check) > 2 || end < POISON_MAX ? end : POISON_MAX;
+	if (!n)
+		return true;
+	if (UNLIKELY(n > 16))
+		return !padding_wrong(p, n);
+	last = word_at(p + n, (size_t)-8) ^ WORDS(PADDING);
+	if (n > 8)
+		last |= word_at(p, 1) ^ WORDS(PADDING);
+	else
+		last = last >> 8 >> 8 * (8 - n);
+	return !last && !p[0];
 }
 
-/* -- blocks: `size` is what the class or run has */
-
-INLINE bool seal_is_free(const void *p, size_t size)
+/*
+ * The poison of `room` bytes, of which there are 24 or 16 times some more. The
+ * first 16 are those of link and mark, but in quarantine.
+ */
+INLINE void poison_write(char *p, size_t room, bool deep)
 {
-	return seal_of(p, size)->key == ~seal_key(p);
+	const uint64_t all = WORDS(POISON);
+	const wide_word twice = WIDE(POISON);
+
+	if (deep)
+		memcpy(p, &twice, 16);
+	if (room >= 40)
+		memcpy(p + 16, &twice, 16);
+	if (room >= 56)
+		memcpy(p + 32, &twice, 16);
+	if (room >= POISON_MAX)
+		memcpy(p + 48, &twice, 16);
+	else
+		memcpy(p + room - 8, &all, 8);
+	if (deep && room > POISON_MAX)
+		memset(p + POISON_MAX, POISON, room - POISON_MAX);
+}
+
+INLINE bool poison_whole(const char *p, size_t room, bool deep)
+{
+	wide_word wrong = { 0, 0 };
+
+	if (room >= 40)
+		wrong = wide_at(p, 16) ^ WIDE(POISON);
+	if (room >= 56)
+		wrong |= wide_at(p, 32) ^ WIDE(POISON);
+	if (room >= POISON_MAX)
+		wrong |= wide_at(p, 48) ^ WIDE(POISON);
+	else
+		wrong[0] |= word_at(p, room - 8) ^ WORDS(POISON);
+	if (wrong[0] | wrong[1])
+		return false;
+	if (!deep || room <= POISON_MAX)
+		return true;
+	room -= POISON_MAX;
+	return bytes_alike((const unsigned char *)p + POISON_MAX, room,
+			   POISON) == room;
+}
+
+/* -- blocks */
+
+INLINE bool seal_is_free(const struct seal *seal, const void *p)
+{
+	return seal_fixed(seal) == seal_free_key(seal_key(p));
 }
 
 /* The user's size is known unless the seal is broken. */
-static struct facts seal_facts(const void *p, size_t size)
+static struct facts seal_facts(const struct seal *seal, const void *p)
 {
-	const struct seal *seal = seal_of(p, size);
-	size_t room = size - config.tail, pad = seal->state >> 8;
+	size_t room = seal_room(seal, p), pad = SEAL_PAD(seal->word);
 	struct facts f = { .size = pad < room ? room - pad : room };
 
-	if (OPT(check) > 2)
+	if (DEEP)
 		f.made = seal->by->made;
-	if (OPT(check) > 2 && seal_is_free(p, size))
+	if (DEEP && seal_is_free(seal, p))
 		f.freed = seal->by->freed;
 	return f;
 }
 
-/* The user's size of a live block; what is behind it must be as it was. */
-static size_t seal_size(const void *p, size_t size)
+INLINE bool seal_good(const struct seal *seal, const void *p, uint64_t key,
+		      bool deep)
 {
-	const struct seal *seal = seal_of(p, size);
-	size_t room = size - config.tail, pad = seal->state >> 8, wrong = 0;
-	bool whole = seal->key == seal_key(p) && !(seal->state & SEAL_FREE) &&
-		     pad <= room && (OPT(check) < 3 || !seal->by->freed);
+	return seal_fixed(seal) == key &&
+	       SEAL_PAD(seal->word) <= seal_room(seal, p) &&
+	       !(deep && seal->by->freed);
+}
+
+/* A live block, and what is behind the user's bytes is as it was. */
+INLINE bool seal_whole(const struct seal *seal, const void *p, uint64_t key,
+		       bool deep)
+{
+	size_t pad = SEAL_PAD(seal->word);
+
+	return seal_good(seal, p, key, deep) &&
+	       padding_whole((const unsigned char *)seal - pad, pad);
+}
+
+/* The user's size of a live block. */
+static size_t seal_size(const struct seal *seal, const void *p)
+{
+	size_t room = seal_room(seal, p), pad = SEAL_PAD(seal->word);
+	uint64_t key = seal_key(p);
 	struct facts f;
 
-	if (whole)
-		wrong = padding_wrong((const unsigned char *)p + room - pad,
-				      pad);
-	if (LIKELY(whole && !wrong))
+	if (LIKELY(seal_whole(seal, p, key, DEEP)))
 		return room - pad;
-	f = seal_facts(p, size);
-	f.damage = whole ? room - pad + wrong : room + 1;
+	f = seal_facts(seal, p);
+	f.damage = room + 1;
+	if (seal_good(seal, p, key, DEEP))
+		f.damage += padding_wrong((const unsigned char *)seal - pad,
+					  pad) -
+			    1 - pad;
 	report(BUFFER_OVERFLOW, p, f);
 	return room;
 }
 
 /* It is the user's from now on: the first `n` bytes of it. */
-static void seal_write(void *p, size_t size, size_t n, const void *caller)
+INLINE void seal_write(struct seal *seal, void *p, size_t n, uint64_t key,
+		       bool keep)
 {
-	struct seal *seal = seal_of(p, size);
-	size_t pad = size - config.tail - n;
+	size_t pad = seal_room(seal, p) - n;
 
-	padding_write((unsigned char *)p + n, pad);
-	*seal = (struct seal){ (uint32_t)pad << 8, seal_key(p) };
-	if (OPT(check) > 2)
-		*seal->by = (struct callers){ caller, NULL };
+	padding_write((unsigned char *)p + n, pad, keep);
+	seal->word = key | pad << 8;
 }
 
 /* A checked block is free from now on. */
-static void seal_poison(void *p, size_t size, const void *caller)
+INLINE void seal_poison(struct seal *seal, void *p, uint64_t key, bool deep)
 {
-	struct seal *seal = seal_of(p, size);
-
-	memset(p, POISON, poison_end(size));
-	if (OPT(check) > 2)
-		seal->by->freed = caller;
-	seal->state |= SEAL_FREE;
-	seal->key = ~seal_key(p);
+	poison_write(p, seal_room(seal, p), deep);
+	seal->word ^= key ^ seal_free_key(key);
 }
 
-/*
- * A block that is free, or never was used: nobody must have written to it. On a
- * list it begins with link and mark, of `links` bytes.
- */
-static void seal_reuse(const void *p, size_t size, size_t links)
+/* It is not as a free block should be, unless it never was used. */
+SLOW void seal_written(const struct seal *seal, const void *p, size_t from)
 {
-	const struct seal *seal = seal_of(p, size);
-	size_t end = poison_end(size), good = links;
+	size_t end = seal_room(seal, p), good;
 	struct facts f;
 
-	if (!seal->key && !seal->state)
+	if (!seal->word)
 		return;
-	good += bytes_alike((const unsigned char *)p + good, end - good,
-			    POISON);
-	if (LIKELY(good == end && seal_is_free(p, size) &&
-		   (seal->state & SEAL_FREE) == SEAL_FREE))
-		return;
-	f = seal_facts(p, size);
-	f.damage = (good < end ? good : size - config.tail) + 1;
+	if (!DEEP && end > POISON_MAX)
+		end = POISON_MAX;
+	good = from + bytes_alike((const unsigned char *)p + from, end - from,
+				  POISON);
+	f = seal_facts(seal, p);
+	f.damage = (good < end ? good : seal_room(seal, p)) + 1;
 	report(WRITE_AFTER_FREE, p, f);
+}
+
+/* A block that is free, or never was used: nobody must have written to it. */
+INLINE void seal_reuse(const struct seal *seal, const void *p, uint64_t key,
+		       bool deep)
+{
+	if (UNLIKELY(seal_fixed(seal) != seal_free_key(key)) ||
+	    UNLIKELY(!poison_whole(p, seal_room(seal, p), deep)))
+		seal_written(seal, p, sizeof(struct block));
+}
+
+/* Where link and mark are going to be, if they never were there. */
+static void seal_links(void *p, size_t size)
+{
+	if (word_at(p, 0) != WORDS(POISON) || word_at(p, 8) != WORDS(POISON))
+		seal_written(seal_of(p, size, DEEP), p, 0);
 }
 
 /*
@@ -199,11 +324,11 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	size_t size = slab_size(s);
 
 	block_link(first, NULL);
-	*seal_of(first, size) = (struct seal){ 0 };
+	*seal_of(first, size, DEEP) = (struct seal){ 0 };
 	while (--n) {
 		b = (struct block *)((char *)b + size);
-		*seal_of(b, size) = (struct seal){ 0 };
-		if (seal_key(b) >> 31) {
+		*seal_of(b, size, DEEP) = (struct seal){ 0 };
+		if (seal_key(b) >> 63) {
 			block_link(b, head);
 			head = b;
 		} else {
@@ -221,11 +346,14 @@ static void slab_check_seals(const struct slab *s)
 	size_t size = slab_size(s);
 	char *p = unit_start(s);
 
-	for (unsigned i = 0; i < s->carved; i++, p += size)
-		if (!seal_of(p, size)->key || seal_is_free(p, size))
-			seal_reuse(p, size, sizeof(struct block));
+	for (unsigned i = 0; i < s->carved; i++, p += size) {
+		const struct seal *seal = seal_of(p, size, DEEP);
+
+		if (!seal->word || seal_is_free(seal, p))
+			seal_reuse(seal, p, seal_key(p), DEEP);
 		else
-			seal_size(p, size);
+			seal_size(seal, p);
+	}
 }
 
 /* What is behind the user's bytes of a mapping. */
@@ -235,7 +363,7 @@ static void seal_mapping(struct mapping *m, size_t n, const void *caller)
 		*mapping_callers(m) = (struct callers){ caller, NULL };
 	m->asked = n;
 	m->sealed = true;
-	padding_write((unsigned char *)m->user + n, mapping_room(m) - n);
+	padding_write((unsigned char *)m->user + n, mapping_room(m) - n, true);
 }
 
 /* The user's size; and for realloc, what there is. */

@@ -1,0 +1,206 @@
+/*
+ * sealed.c - malloc and free of sealed blocks, for ALLOC_CHECK=2 and 3.
+ *
+ * No thread has a fast path then: each call comes here. Most are done by
+ * sealed_pop and sealed_push, which give up on whatever is not as it should be.
+ */
+INLINE void *sealed_pop_by(size_t n, const void *caller, bool deep)
+{
+	size_t want = (n > GRAIN ? n : GRAIN) + TAIL(deep);
+	struct heap *h = tls.mine;
+	struct block *b, *next;
+	struct seal *seal;
+	struct mag *m;
+	uint64_t key;
+	unsigned c;
+
+	if ((uintptr_t)h <= (uintptr_t)DEAD || n - 1 >= SLAB_MAX - TAIL(deep))
+		return NULL;
+	c = want <= LINEAR_MAX ? (unsigned)((want + GRAIN - 1) / GRAIN) :
+				 class_of_medium(want);
+	m = &h->mag[c];
+	b = m->head;
+	if (UNLIKELY(!b))
+		return NULL;
+	next = b->next;
+	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)))
+		return NULL;
+	m->head = next;
+	m->room++;
+	b->mark = 0;
+	key = seal_key(b);
+	seal = seal_of(b, classes[c].size, deep);
+	seal_reuse(seal, b, key, deep);
+	seal_write(seal, b, n, key, false);
+	if (deep)
+		*seal->by = (struct callers){ caller, NULL };
+	return b;
+}
+
+NOINLINE void *sealed_pop_deep(size_t n, const void *caller)
+{
+	return sealed_pop_by(n, caller, true);
+}
+
+/* A block of `n` bytes from the magazine; NULL: the long way. */
+INLINE void *sealed_pop(size_t n, const void *caller)
+{
+	return DEEP ? sealed_pop_deep(n, caller) :
+		      sealed_pop_by(n, caller, false);
+}
+
+/* Room for `n` bytes and what is behind them. */
+static void *sealed_alloc(struct heap *h, size_t n, size_t align, bool *zero)
+{
+	size_t room = (n > GRAIN ? n : GRAIN) + config.tail;
+	void *p;
+
+	if (room > SLAB_MAX && OPT(check) > 2) /* that can be closed again */
+		return mapping_alloc(n, align, false, zero);
+	p = heap_alloc(h, room, align, zero);
+	if (p && tag_is_slab(pagemap_get(p)) && slab_of(p)->sealed) {
+		seal_reuse(seal_of(p, slab_size(slab_of(p)), DEEP), p,
+			   seal_key(p), DEEP);
+		*zero = false;
+	}
+	return p;
+}
+
+/* `n` bytes at `p`, of whatever kind, are the user's from now on. */
+static void sealed_made(void *p, size_t n, const void *caller)
+{
+	uint32_t tag = pagemap_get(p);
+	struct mapping *m;
+	size_t size;
+
+	if (tag_is_slab(tag) || tag == TAG_RUN) {
+		const struct slab *s = slab_of(p);
+
+		size = tag == TAG_RUN ? s->units * UNIT : slab_size(s);
+		if (!s->sealed)
+			return;
+		seal_write(seal_of(p, size, DEEP), p, n, seal_key(p), true);
+		if (DEEP)
+			*seal_of(p, size, true)->by =
+				(struct callers){ caller, NULL };
+	} else if ((m = mapping_at(p)) != NULL && (m->trap || config.tail)) {
+		seal_mapping(m, n, caller);
+	}
+}
+
+/* Hold a freed block back, first in a queue, then for a random time. */
+static void *quarantine(struct heap *h, void *p)
+{
+	void **slot = &h->held[h->turn++ % QUARANTINE], *out = *slot;
+
+	*slot = p;
+	if (!out)
+		return NULL;
+	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
+	slot = &h->held[QUARANTINE + (h->random >> 16) % QUARANTINE];
+	p = *slot;
+	*slot = out;
+	if (p)
+		seal_links(p, slab_size(slab_of(p)));
+	return p;
+}
+
+/* Check and poison a block of a slab. The block to be freed for it, or NULL. */
+static void *sealed_free(struct heap *h, void *p, const void *caller)
+{
+	struct slab *s = slab_of(p);
+	struct seal *seal;
+
+	if (!slab_has_live(s, p)) {
+		misused(p, USE_FREE);
+		return NULL;
+	}
+	if (!s->sealed)
+		return p;
+	seal = seal_of(p, slab_size(s), DEEP);
+	seal_size(seal, p);
+	seal_poison(seal, p, seal_key(p), DEEP);
+	if (DEEP)
+		seal->by->freed = caller;
+	return h && DEEP ? quarantine(h, p) : p;
+}
+
+/* The seal of the thread's own live block, if all is as it was; else NULL. */
+INLINE struct seal *sealed_own(void *p, uint64_t key, struct mag **m, bool deep)
+{
+	struct heap *h = tls.mine;
+	struct seal *seal;
+	uint32_t k;
+
+	if ((uintptr_t)h <= (uintptr_t)DEAD)
+		return NULL;
+	k = pagemap_get(p) ^ h->tag;
+	if (k > TAG_CLASS_MAX)
+		return NULL;
+	*m = mag_at(h, k);
+	if (UNLIKELY((uint16_t)(uintptr_t)p * (*m)->recip >= (*m)->limit))
+		return NULL;
+	if (deep && !slab_has(unit_of(p), p))
+		return NULL; /* it may be the inaccessible page */
+	seal = seal_of(p, classes[k / GRAIN].size, deep);
+	return LIKELY(seal_whole(seal, p, key, deep)) ? seal : NULL;
+}
+
+INLINE bool sealed_push_by(void *p, const void *caller, bool deep)
+{
+	uint64_t key = seal_key(p);
+	struct mag *m;
+	struct seal *seal = sealed_own(p, key, &m, deep);
+
+	if (UNLIKELY(!seal))
+		return false;
+	seal_poison(seal, p, key, deep);
+	if (deep) {
+		seal->by->freed = caller;
+		p = quarantine(tls.mine, p);
+		if (p)
+			heap_free(tls.mine, p, pagemap_get(p));
+	} else if (UNLIKELY(m->room <= 0)) {
+		slab_put(unit_of(p), p);
+	} else {
+		m->room--;
+		block_link(p, m->head);
+		m->head = p;
+	}
+	return true;
+}
+
+NOINLINE bool sealed_push_deep(void *p, const void *caller)
+{
+	return sealed_push_by(p, caller, true);
+}
+
+/* Free the thread's own block; false: the long way. */
+INLINE bool sealed_push(void *p, const void *caller)
+{
+	return DEEP ? sealed_push_deep(p, caller) :
+		      sealed_push_by(p, caller, false);
+}
+
+/* realloc of the thread's own block; NULL: the long way. */
+static void *sealed_resize(void *p, size_t n, const void *caller)
+{
+	uint64_t key = seal_key(p);
+	struct mag *m;
+	struct seal *seal = sealed_own(p, key, &m, DEEP);
+	void *q = NULL;
+
+	if (seal && n && n <= seal_room(seal, p)) {
+		seal_write(seal, p, n, key, true);
+		if (DEEP)
+			seal->by->made = caller;
+		return p;
+	}
+	if (seal && n)
+		q = sealed_pop(n, caller);
+	if (q) {
+		memcpy(q, p, seal_room(seal, p));
+		sealed_push(p, caller);
+	}
+	return q;
+}
