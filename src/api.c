@@ -61,7 +61,7 @@ PUBLIC void *calloc(size_t count, size_t size)
 PUBLIC void *realloc(void *p, size_t n)
 {
 	void *q = p ? heap_resize(tls.me, p, n) :
-		    heap_pop(tls.me, n, MARK_SALT);
+		      heap_pop(tls.me, n, MARK_SALT);
 
 	return LIKELY(q != NULL) ? q : realloc_slow(p, n, CALLER);
 }

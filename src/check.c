@@ -61,9 +61,11 @@ static bool mapping_was(const void *p, struct facts *facts)
 
 	lock_take(&os.lock);
 	for (s = os.maps.newest; s && !m; s = s->older)
-		m = ((const struct mapping *)s)->user == p ? (const void *)s : m;
+		m = ((const struct mapping *)s)->user == p ? (const void *)s :
+							     m;
 	for (s = os.held.newest; s && !m; s = s->older)
-		m = ((const struct mapping *)s)->user == p ? (const void *)s : m;
+		m = ((const struct mapping *)s)->user == p ? (const void *)s :
+							     m;
 	if (m && (m->trap || m->sealed) && mapping_callers(m)) {
 		facts->size = m->asked;
 		facts->made = mapping_callers(m)->made;
@@ -120,8 +122,7 @@ SLOW void misused(void *p, enum use use)
 INLINE bool slab_has_live(const struct slab *s, const void *p)
 {
 	return slab_has(s, p) && !block_is_free(p) &&
-	       !(s->sealed &&
-		 seal_is_free(seal_of(p, slab_size(s), DEEP), p));
+	       !(s->sealed && seal_is_free(seal_of(p, slab_size(s), DEEP), p));
 }
 
 /*

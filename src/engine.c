@@ -18,14 +18,16 @@ static void engine_init(void)
 	}
 }
 
-#define SAMPLES_MAX 500 /* at a time: each takes two pages and some VMAs */
+/* So many at a time: each costs system calls, two pages and some VMAs. */
+#define SAMPLES_MAX 32
 
 /* Is it time for a sample? One block in N is one, on average. */
 static bool sample_due(struct heap *h)
 {
 	if (config.slow || !h->handed)
 		h->handed++;
-	if (h->handed < h->sample || load_relaxed(&os.traps) >= SAMPLES_MAX)
+	if (h->handed < h->sample ||
+	    (!config.slow && load_relaxed(&os.traps) >= SAMPLES_MAX))
 		return false;
 	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
 	h->sample = 1 + h->random % (2 * OPT(sample) - 1);
@@ -88,8 +90,7 @@ static void engine_free(void *p, const void *caller)
 			heap_free(h, p, pagemap_get(p));
 		return;
 	}
-	if ((config.tail || OPT(sample)) &&
-	    block_size(p, USE_FREE) == NO_BLOCK)
+	if ((config.tail || OPT(sample)) && block_size(p, USE_FREE) == NO_BLOCK)
 		return; /* what is behind it was looked at */
 	m = mapping_at(p);
 	if (m && (m->trap || m->sealed) && mapping_callers(m))

@@ -35,7 +35,8 @@ INLINE struct callers *mapping_callers(const struct mapping *m)
 {
 	bool room = !m->direct || m->trap;
 
-	return room ? (struct callers *)((uintptr_t)m - sizeof(struct callers)) :
+	return room ? (struct callers *)((uintptr_t)m -
+					 sizeof(struct callers)) :
 		      NULL;
 }
 
@@ -282,8 +283,8 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	if (os.mappings + os.held.count >= GUARDS_MAX)
 		return NULL;
 	if (!m)
-		m = mapping_new(fresh_map(len, align < page_size ? page_size :
-								   align,
+		m = mapping_new(fresh_map(len,
+					  align < page_size ? page_size : align,
 					  page_size),
 				len, page_size);
 	if (!m)

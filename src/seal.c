@@ -14,8 +14,8 @@
  */
 #define PADDING 0xa5
 #define POISON 0xde
-#define PADDING_MAX 64       /* bytes that are written and checked */
-#define POISON_MAX 64        /* likewise, up to ALLOC_CHECK=2 */
+#define PADDING_MAX 64 /* bytes that are written and checked */
+#define POISON_MAX 64  /* likewise, up to ALLOC_CHECK=2 */
 
 struct seal {
 	uint64_t word; /* key << 32 | length of the padding << 8 | state */
@@ -25,8 +25,7 @@ struct seal {
 #define SEAL_PAD(word) ((uint32_t)(word) >> 8)
 
 /* What they take. In hot code `deep`, which is ALLOC_CHECK=3, is constant. */
-#define TAIL(deep) \
-	(sizeof(struct seal) + ((deep) ? sizeof(struct callers) : 0))
+#define TAIL(deep) (sizeof(struct seal) + ((deep) ? sizeof(struct callers) : 0))
 #define DEEP (OPT(check) > 2)
 
 /* Of the block at `p`, `size` being that of its class or run. */
@@ -256,9 +255,9 @@ static size_t seal_size(const struct seal *seal, const void *p)
 	f = seal_facts(seal, p);
 	f.damage = room + 1;
 	if (seal_good(seal, p, key, DEEP))
-		f.damage += padding_wrong((const unsigned char *)seal - pad,
-					  pad) -
-			    1 - pad;
+		f.damage +=
+			padding_wrong((const unsigned char *)seal - pad, pad) -
+			1 - pad;
 	report(BUFFER_OVERFLOW, p, f);
 	return room;
 }
@@ -290,8 +289,8 @@ SLOW void seal_written(const struct seal *seal, const void *p, size_t from)
 		return;
 	if (!DEEP && end > POISON_MAX)
 		end = POISON_MAX;
-	good = from + bytes_alike((const unsigned char *)p + from, end - from,
-				  POISON);
+	good = from +
+	       bytes_alike((const unsigned char *)p + from, end - from, POISON);
 	f = seal_facts(seal, p);
 	f.damage = (good < end ? good : seal_room(seal, p)) + 1;
 	report(WRITE_AFTER_FREE, p, f);

@@ -124,8 +124,7 @@ static uint64_t remote_swap(struct slab *s, uint64_t word)
 	return old;
 }
 
-#define slab_guard_page(s) \
-	(unit_start(s) + (s)->units * UNIT - page_size)
+#define slab_guard_page(s) (unit_start(s) + (s)->units * UNIT - page_size)
 
 /* Put an inaccessible page behind the blocks, at the price of a VMA or two. */
 static void slab_guard(struct slab *s)

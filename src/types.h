@@ -124,16 +124,16 @@ struct heap {
 	struct mag mag[CLASSES]; /* [0] stays empty: malloc(0) is slow */
 	struct slab *partial[CLASSES];
 	struct batch batch[BATCHES];
-	size_t carved;             /* bytes ever: when to populate ahead */
-	uint32_t last_trim;        /* tick of the last trim */
-	bool flushed;              /* parked and emptied */
-	struct heap *parked;       /* next without a thread; heaps.lock */
-	struct heap *all;          /* next of all; heaps.lock */
-	uint8_t populate[CLASSES]; /* log2 of the next batch of pages */
-	bool used[CLASSES];        /* refilled since the last trim */
-	size_t handed;             /* blocks, since a sample was taken */
-	size_t sample;             /* so many until the next */
-	uint32_t random, turn;     /* of the quarantine */
+	size_t carved;              /* bytes ever: when to populate ahead */
+	uint32_t last_trim;         /* tick of the last trim */
+	bool flushed;               /* parked and emptied */
+	struct heap *parked;        /* next without a thread; heaps.lock */
+	struct heap *all;           /* next of all; heaps.lock */
+	uint8_t populate[CLASSES];  /* log2 of the next batch of pages */
+	bool used[CLASSES];         /* refilled since the last trim */
+	size_t handed;              /* blocks, since a sample was taken */
+	size_t sample;              /* so many until the next */
+	uint32_t random, turn;      /* of the quarantine */
 	void *held[2 * QUARANTINE]; /* a queue, then chosen at random */
 };
 _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
