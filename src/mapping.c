@@ -276,7 +276,8 @@ static struct mapping *trap_reuse(size_t len)
 static void *trap_alloc(size_t n, size_t align, bool *zero)
 {
 	size_t body = round_up(n, page_size), len = body + 2 * page_size;
-	size_t used = align < page_size ? round_up(n, align) : body;
+	size_t grain = align > GRAIN ? align : GRAIN;
+	size_t used = grain < page_size ? round_up(n, grain) : body;
 	struct mapping *m = align <= page_size ? trap_reuse(len) : NULL;
 
 	*zero = !m;

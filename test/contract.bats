@@ -120,6 +120,7 @@ newdel() # CASE
 }
 
 @test "contract: every way to free gives the memory back" {
+	level_1
 	contract free_returns
 }
 
@@ -162,6 +163,7 @@ newdel() # CASE
 }
 
 @test "contract: malloc_trim gives idle memory back" {
+	level_1
 	contract trim
 }
 

@@ -46,13 +46,19 @@ static void *by_posix_memalign(size_t align, size_t n)
 	X(libc_valloc, PAGE, __libc_valloc, __libc_valloc(n)) \
 	X(libc_pvalloc, PAGE, __libc_pvalloc, __libc_pvalloc(n))
 
+/* C23 has no sizes for what pvalloc rounded up: then it is what is usable. */
+static size_t sized(void *p, size_t n)
+{
+	return (uintptr_t)p % PAGE ? n : malloc_usable_size(p);
+}
+
 /* How to give a block back: name, whether it is there, expression */
 #define FREERS(X) \
 	X(free, free, free(p)) \
 	X(cfree, cfree, cfree(p)) \
-	X(free_sized, free_sized, free_sized(p, n)) \
+	X(free_sized, free_sized, free_sized(p, sized(p, n))) \
 	X(free_aligned_sized, free_aligned_sized, \
-	  free_aligned_sized(p, align, n)) \
+	  free_aligned_sized(p, align, sized(p, n))) \
 	X(libc_free, __libc_free, __libc_free(p)) \
 	X(realloc_0, realloc, CHECK(!p || !realloc(p, 0))) \
 	X(reallocarray_0, reallocarray, CHECK(!p || !reallocarray(p, 0, 8))) \

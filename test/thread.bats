@@ -75,6 +75,7 @@ thread() # CASE [ARGUMENT...]
 }
 
 @test "thread: blocks outlive their thread and pass through many" {
+	level_1
 	thread relay
 	ALLOC_DIRECT=1 thread relay
 }
@@ -107,6 +108,7 @@ thread() # CASE [ARGUMENT...]
 }
 
 @test "thread: the cost of 500 idle threads" {
+	level_1
 	thread idle_threads
 }
 

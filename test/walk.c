@@ -166,9 +166,9 @@ static void give(struct block *b, uint64_t *state)
 	errno = err;
 	switch (r % 16) {
 	case 0: OK(!realloc(b->p, 0)); break;
-	case 1: free_sized ? free_sized(b->p, b->size) : free(b->p); break;
+	case 1: free_sized ? free_sized(b->p, b->usable) : free(b->p); break;
 	case 2:
-		free_aligned_sized ? free_aligned_sized(b->p, 16, b->size) :
+		free_aligned_sized ? free_aligned_sized(b->p, 16, b->usable) :
 				     free(b->p);
 		break;
 	case 3: __libc_free ? __libc_free(b->p) : free(b->p); break;
