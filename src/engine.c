@@ -24,15 +24,15 @@ static void engine_init(void)
 /* Is it time for a sample? One block in N is one, on average. */
 static bool sample_due(struct heap *h)
 {
-	if (config.slow || !h->handed)
-		h->handed++;
-	if (h->handed < h->sample ||
-	    (!config.slow && load_relaxed(&os.traps) >= SAMPLES_MAX))
+	size_t n = OPT(sample);
+
+	if (h->until && config.slow)
+		h->until--;
+	if (h->until)
 		return false;
 	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
-	h->sample = 1 + h->random % (2 * OPT(sample) - 1);
-	h->handed = 0;
-	return true;
+	h->until = n > 1 ? 1 + h->random % (2 * n - 1) : 0;
+	return config.slow || load_relaxed(&os.traps) < SAMPLES_MAX;
 }
 
 /* A block that is a trap, where there is to be one; NULL: make another. */

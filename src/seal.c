@@ -60,11 +60,11 @@ static void seal_init(bool quick)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
 
-	if (OPT(check) < 2)
-		return;
 	config.secret = (uintptr_t)&config ^ (uint64_t)os_pid() << 32;
 	if (random)
 		memcpy(&config.secret, random, sizeof(config.secret));
+	if (OPT(check) < 2)
+		return;
 	config.tail = TAIL(DEEP);
 	config.quick = quick && !OPT(sample) && !OPT(direct);
 	if (!os.chunks) /* else there are blocks with the other mark */

@@ -55,7 +55,8 @@ static void *sealed_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 	size_t room = (n > GRAIN ? n : GRAIN) + config.tail;
 	void *p;
 
-	if (room > SLAB_MAX && OPT(check) > 2) /* that can be closed again */
+	/* A mapping has no seal, and can be closed when it is freed. */
+	if (room > (DEEP ? SLAB_MAX : RUN_MAX))
 		return mapping_alloc(n, align, false, zero);
 	p = heap_alloc(h, room, align, zero);
 	if (p && tag_is_slab(pagemap_get(p)) && slab_of(p)->sealed) {

@@ -1,0 +1,185 @@
+# ALLOC_CHECK=1, 2 and 3, ALLOC_SAMPLE and ALLOC_ABORT: what becomes of one
+# mistake, and of programs that make none.
+#
+#	UPDATE=1 bats test/levels.bats
+#
+# writes the table of who catches what anew.
+
+load lib
+
+BATS_TEST_TIMEOUT=200
+export BATS_TEST_TIMEOUT
+
+setup_file()
+{
+	cc_test levels
+	cc_test contract
+}
+
+# mistake CASE SIZE - under the options that are set around it
+mistake()
+{
+	run pre build/test/levels "$@"
+}
+
+# says STATUS REGEX - that is how it ended, and the one line it wrote
+says()
+{
+	echo "$status: $output"
+	[ "$status" -eq "$1" ]
+	[ "${#lines[@]}" -eq 1 ]
+	[[ $output =~ ^allocator:\ $2$ ]]
+}
+
+@test "levels: each mistake, at each level" {
+	local golden=test/golden/levels.txt
+	tools/catches >"$BATS_TEST_TMPDIR/levels"
+	[ -z "${UPDATE:-}" ] || cp "$BATS_TEST_TMPDIR/levels" $golden
+	same "$BATS_TEST_TMPDIR/levels" $golden
+}
+
+@test "levels: the same without optimisation" {
+	[ -f build/plain.so ] || skip "needs make plain"
+	ALLOC_SO=$ROOT/build/plain.so tools/catches >"$BATS_TEST_TMPDIR/levels"
+	same "$BATS_TEST_TMPDIR/levels" test/golden/levels.txt
+}
+
+# Padding of every length, and a seal of each class: one byte behind the end
+@test "levels: an overflow by one byte is found at every size" {
+	local level size
+	for level in 2 3; do
+		for size in {1..40} 63 64 65 500 512 1000 1024 2047 5000 16384 \
+			30000 65000 65537 70000 131000 131073 200000; do
+			export ALLOC_CHECK=$level
+			mistake overflow_byte "$size"
+			says 134 "buffer overflow 0x.* \(thread [0-9]+,\
+ block size $size, offset $size(, allocated by levels\+0x[0-9a-f]+)?\)"
+		done
+	done
+}
+
+@test "levels: the end of a string that is too long by it is absorbed" {
+	local level size
+	for level in 2 3; do
+		for size in {1..40} 500 5000 70000; do
+			export ALLOC_CHECK=$level
+			mistake overflow_zero "$size"
+			echo "$level $size: $output"
+			[ "$status" -eq 0 ]
+			[ "$output" = survived ]
+		done
+	done
+}
+
+@test "levels: a write to the last byte of a freed block" {
+	local size
+	export ALLOC_CHECK=3
+	for size in {21..40} 64 65 1000 5000 16384 60000; do
+		mistake write_after_free_end "$size"
+		says 134 "write after free 0x.* \(thread [0-9]+,\
+ block size $size, offset $((size - 1)), allocated by levels\+0x[0-9a-f]+,\
+ freed by levels\+0x[0-9a-f]+\)"
+	done
+	export ALLOC_CHECK=2
+	for size in {21..40} 64; do
+		mistake write_after_free_end "$size"
+		says 134 "write after free 0x.* \(thread [0-9]+,\
+ block size $size, offset $((size - 1))\)"
+	done
+}
+
+@test "levels: a report says where in the program it was" {
+	need addr2line
+	export ALLOC_CHECK=3
+	mistake double_free 100
+	says 134 "double free 0x.* \(thread [0-9]+, block size 100,\
+ allocated by levels\+0x[0-9a-f]+, freed by levels\+0x[0-9a-f]+\)"
+	[[ $output =~ allocated\ by\ levels\+(0x[0-9a-f]+) ]]
+	addr2line -f -e build/test/levels "${BASH_REMATCH[1]}" | grep -x main
+	[[ $output =~ freed\ by\ levels\+(0x[0-9a-f]+) ]]
+	addr2line -f -e build/test/levels "${BASH_REMATCH[1]}" |
+		grep -x double_free
+}
+
+@test "levels: interior and misaligned pointers come with their block" {
+	export ALLOC_CHECK=1
+	mistake free_interior 100
+	says 134 "free of interior pointer 0x(.*)10 \(thread [0-9]+,\
+ block 0x.*, block size 112\)"
+}
+
+@test "levels: ALLOC_SAMPLE=1 puts every block before inaccessible memory" {
+	local size
+	export ALLOC_SAMPLE=1
+	for size in 1 16 24 100 4096 5000 70000; do
+		mistake overflow_page "$size"
+		[ "$status" -eq 139 ]
+		mistake read_overflow "$size"
+		[ "$status" -eq 139 ]
+		mistake read_after_free "$size"
+		[ "$status" -eq 139 ]
+		mistake double_free "$size"
+		says 134 "double free 0x.* \(thread [0-9]+, block size $size,\
+ allocated by levels\+0x[0-9a-f]+, freed by levels\+0x[0-9a-f]+\)"
+	done
+}
+
+# A thousand blocks: a sample of one in 2000 has one of them in a quarter of the
+# runs, which are other ones each time
+@test "levels: ALLOC_SAMPLE=2000 finds in some runs what it misses in others" {
+	local found=0 missed=0 i
+	export ALLOC_SAMPLE=2000
+	for i in {1..60}; do
+		mistake sampled_overflow 64
+		case $status in
+		0) missed=$((missed + 1)) ;;
+		139) found=$((found + 1)) ;;
+		*) echo "$i: $status: $output"; return 1 ;;
+		esac
+	done
+	echo "found $found, missed $missed"
+	[ "$found" -ge 2 ]
+	[ "$missed" -ge 2 ]
+}
+
+@test "levels: ALLOC_ABORT=0 reports, ignores the call and goes on" {
+	local case level
+	export ALLOC_ABORT=0
+	for level in 1 2 3; do
+		export ALLOC_CHECK=$level
+		for case in double_free double_free_delayed free_stack \
+			free_misaligned free_interior free_one realloc_freed \
+			realloc_foreign usable_freed write_link; do
+			mistake $case 24
+			echo "$level $case: $status $output"
+			[ "$status" -eq 0 ]
+			[ "${lines[-1]}" = survived ]
+			[[ $output =~ allocator:\  ]]
+		done
+	done
+	for case in overflow_byte overflow_word overflow_realloc \
+		write_after_free size_wrong; do
+		mistake $case 24
+		echo "$case: $status $output"
+		[ "$status" -eq 0 ]
+		[[ $output =~ allocator:\  ]]
+	done
+}
+
+@test "levels: a bad level costs a line, and is level 1" {
+	ALLOC_CHECK=0 run pre build/test/levels overflow_byte 24
+	[ "$status" -eq 0 ]
+	[ "${lines[0]}" = "allocator: ALLOC_CHECK='0' is not a number from 1\
+ to 3; using 1" ]
+	[ "${lines[1]}" = survived ]
+}
+
+@test "levels: the contract of the functions holds at each level" {
+	local level case
+	for level in 2 3; do
+		for case in alignment calloc_zeroes realloc_keeps usable_size \
+			interchange goes_on_after_failure; do
+			ALLOC_CHECK=$level pre build/test/contract "$case"
+		done
+	done
+}
