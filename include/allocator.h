@@ -40,6 +40,11 @@
  * would be handed out twice; a write, when the block is about to be used again.
  * A write past the usable size of a block above 128 KiB is a SIGSEGV, but not
  * with ALLOC_DIRECT, nor where there are 10,000 such blocks.
+ *
+ * ALLOC_CHECK=2 and 3 see more; malloc_usable_size is exact then: what was
+ * asked for. The size that free_sized and C++'s delete are given is compared
+ * with it; it is ignored otherwise. With ALLOC_ABORT=0 misuse is reported, and
+ * the call does nothing: realloc returns NULL with ENOMEM.
  */
 
 /*

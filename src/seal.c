@@ -47,7 +47,9 @@ INLINE uint64_t seal_key(const void *p)
 	return (n | (uint64_t)1 << 32) & ~(uint64_t)UINT32_MAX; /* never 0 */
 }
 
-#define seal_free_key(key) ((key) ^ ~(uint64_t)UINT32_MAX ^ SEAL_STATE)
+/* A free block has the complement of key and state. */
+#define SEAL_FLIP (~(uint64_t)UINT32_MAX ^ SEAL_STATE)
+#define seal_free_key(key) ((key) ^ SEAL_FLIP)
 
 /* All of a word but the length. */
 INLINE uint64_t seal_fixed(const struct seal *seal)
@@ -273,10 +275,10 @@ INLINE void seal_write(struct seal *seal, void *p, size_t n, uint64_t key,
 }
 
 /* A checked block is free from now on. */
-INLINE void seal_poison(struct seal *seal, void *p, uint64_t key, bool deep)
+INLINE void seal_poison(struct seal *seal, void *p, bool deep)
 {
 	poison_write(p, seal_room(seal, p), deep);
-	seal->word ^= key ^ seal_free_key(key);
+	seal->word ^= SEAL_FLIP;
 }
 
 /* It is not as a free block should be, unless it never was used. */

@@ -120,7 +120,7 @@ static void *sealed_free(struct heap *h, void *p, const void *caller)
 		return p;
 	seal = seal_of(p, slab_size(s), DEEP);
 	seal_size(seal, p);
-	seal_poison(seal, p, seal_key(p), DEEP);
+	seal_poison(seal, p, DEEP);
 	if (DEEP)
 		seal->by->freed = caller;
 	return h && DEEP ? quarantine(h, p) : p;
@@ -155,7 +155,7 @@ INLINE bool sealed_push_by(void *p, const void *caller, bool deep)
 
 	if (UNLIKELY(!seal))
 		return false;
-	seal_poison(seal, p, key, deep);
+	seal_poison(seal, p, deep);
 	if (deep) {
 		seal->by->freed = caller;
 		p = quarantine(tls.mine, p);

@@ -220,8 +220,8 @@ static bool slab_unguard(struct slab *s)
 }
 
 /*
- * Give back a slab whose blocks are all free, if that is certain and can be. If a note about it is still on
- * its way, not `noted` yet, it must stay until that has arrived.
+ * Give back a slab whose blocks are all free, if that is certain and can be.
+ * While a note about it is on its way, not `noted` yet, it has to stay.
  */
 NOINLINE void slab_release(struct slab *s, bool noted)
 {

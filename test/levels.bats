@@ -130,7 +130,7 @@ says()
 	local found=0 missed=0 i
 	export ALLOC_SAMPLE=2000
 	for i in {1..60}; do
-		mistake sampled_overflow 64
+		mistake sampled_read 64
 		case $status in
 		0) missed=$((missed + 1)) ;;
 		139) found=$((found + 1)) ;;

@@ -27,8 +27,8 @@ pre()
 	deadline "$LIMIT" env LD_PRELOAD="$ALLOC_SO" "$@"
 }
 
-# level_1 - in a test of what ALLOC_CHECK=3, with its quarantine and inaccessible
-# pages, is known to do otherwise
+# level_1 - in a test of what ALLOC_CHECK=3, with its quarantine and its
+# inaccessible pages, is known to do otherwise
 level_1()
 {
 	unset ALLOC_CHECK
