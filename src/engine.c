@@ -283,20 +283,24 @@ static void check_lists(struct heap *h)
 
 /*
  * Blocks that are never freed are looked at in the end, if nobody else can be
- * using them.
+ * using any: threads that have no heap yet have to wait for the lock.
  */
 static void check_seals(const struct heap *h)
 {
+	struct chunk *c;
+
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
 		if (*p)
 			seal_links(*p, slab_size(slab_of(*p)));
+	lock_take(&heaps.lock);
 	for (int list = FULL; list <= AVAIL && heaps.count == 1; list++)
-		for (struct chunk *c = os.first[list]; c; c = c->next)
+		for (c = os.first[list]; c; c = c->next)
 			for (struct slab *s = c->unit;
 			     s < c->unit + CHUNK_UNITS - 1; s++)
 				if (tag_is_slab(pagemap_get(unit_start(s))) &&
 				    !s->back && s->sealed)
 					slab_check_seals(s);
+	lock_drop(&heaps.lock);
 }
 
 __attribute__((constructor)) static void process_start(void)
