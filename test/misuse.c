@@ -948,7 +948,7 @@ static void *churn(void *arg)
 		size_t n = (size_t)sizes[r / 64 % 7];
 
 		free(*at);
-		*at = malloc(r % 7 ? n / 8 + 1 : n);
+		*at = malloc(r % 7 ? n / 8 + 16 : n);
 		if (*at)
 			memset(*at, 1, 16);
 	}
