@@ -106,11 +106,13 @@ static void units_flip(struct chunk *c, uint64_t units, bool last)
 	os.free_chunks += c->free == UNITS_ALL;
 }
 
-/* A chunk of free, clean units is searched last. */
+/* A chunk of free units is searched last; those that are dirty are cached. */
 static void chunk_add(struct chunk *c)
 {
 	c->free = UNITS_ALL;
 	lock_take(&os.lock);
+	for (uint64_t units = c->dirty; units; units &= units - 1)
+		cache_push(&os.units, &units_find(c, units, 1)->span);
 	chunk_link(c, true);
 	os.chunks++;
 	os.free_chunks++;
@@ -167,6 +169,28 @@ static struct cache *over_bound(void)
 
 /* -- giving back */
 
+/* The span of a range that is to be a cached mapping: a header for it. */
+static struct span *range_span(char *p, size_t len, uint32_t pieces, bool guard)
+{
+	struct mapping *m = (struct mapping *)(p + page_size - HEADER);
+
+	*m = (struct mapping){ .base = p, .user = m + 1, .span.len = len };
+	m->pieces = pieces;
+	m->guard = guard;
+	return &m->span;
+}
+
+/* Give a range back. If the kernel can't, for want of mappings, cache it. */
+static void range_unmap(char *p, size_t len)
+{
+	if (!len || os_unmap(p, len) || !os_mapped(p))
+		return;
+	os_purge(p, len);
+	lock_take(&os.lock);
+	cache_push(&os.maps, range_span(p, len, 2, false));
+	lock_drop(&os.lock);
+}
+
 /* Memory on its way to the kernel: units to be purged, or of a mapping. */
 struct victim {
 	char *start;
@@ -203,9 +227,10 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 		cache_remove(from, &m->span);
 		return;
 	}
-	v->len = round_up(want, page_size);
+	/* Its first page gets a header, so that is not to be the guard. */
+	v->len = round_up(want, page_size) + (m->guard ? page_size : 0);
 	v->start += len - v->len;
-	v->map = NULL;
+	v->map = range_span(v->start, v->len, m->pieces, m->guard);
 	m->span.len -= v->len;
 	m->guard = false;
 	os.maps.bytes -= v->len;
@@ -290,13 +315,34 @@ static void make_way(size_t len)
 	cache_unlock(len);
 }
 
+/*
+ * `len` bytes, of which those from `head` on start at a multiple of `align`, a
+ * power of two. The kernel often gives such a place at once.
+ */
+static void *map_aligned(size_t len, size_t align, size_t head)
+{
+	char *p = os_map(len), *start;
+	size_t slack = align - page_size, before;
+
+	if (!p || !(((uintptr_t)p + head) & (align - 1)))
+		return p;
+	range_unmap(p, len);
+	if (len + slack < len || !(p = os_map(len + slack)))
+		return NULL;
+	start = (char *)round_up((uintptr_t)p + head, align) - head;
+	before = (size_t)(start - p);
+	range_unmap(p, before);
+	range_unmap(start + len, slack - before);
+	return start;
+}
+
 /* Fresh memory, for which the cache gives way when the OS has none. */
 static void *fresh_map(size_t len, size_t align, size_t head)
 {
-	void *p = os_map_aligned(len, align, head);
+	void *p = map_aligned(len, align, head);
 
 	if (!p && cache_settle(SIZE_MAX))
-		p = os_map_aligned(len, align, head);
+		p = map_aligned(len, align, head);
 	if (p)
 		EVENT("map", p, len);
 	return p;
@@ -365,7 +411,7 @@ static bool chunk_map(void)
 		return false;
 	if (!pagemap_cover(c, CHUNK)) {
 		EVENT("unmap", c, CHUNK);
-		os_unmap(c, CHUNK);
+		range_unmap((char *)c, CHUNK);
 		return false;
 	}
 	if (os.chunks >= HUGE_MIN)
@@ -379,9 +425,11 @@ static void chunk_unmap(struct chunk *c)
 {
 	pagemap_set(c, CHUNK_UNITS, 0);
 	EVENT("unmap", c, CHUNK);
-	/* If the kernel can't: keep it for later, if it can be emptied. */
-	if (os_unmap(c, CHUNK) || !os_purge(c, CHUNK))
+	/* If the kernel can't: keep it for later. */
+	if (os_unmap(c, CHUNK))
 		return;
+	if (os_purge((char *)c + UNIT, CHUNK - UNIT))
+		c->dirty = 0;
 	chunk_add(c);
 }
 

@@ -128,7 +128,7 @@ static void heap_empty(struct heap *h)
 }
 
 /* Do that for each parked heap that has something. */
-static void parked_empty(void)
+static void parked_empty(bool all)
 {
 	struct heap *list, *h, **end = &list;
 
@@ -137,7 +137,7 @@ static void parked_empty(void)
 	heaps.parked = NULL;
 	lock_drop(&heaps.lock);
 	for (; (h = *end) != NULL; end = &h->parked) {
-		if (!h->flushed || load_relaxed(&h->inbox))
+		if (all || !h->flushed || load_relaxed(&h->inbox))
 			heap_empty(h);
 		h->flushed = true;
 	}
@@ -167,7 +167,7 @@ static struct slab *heap_units(struct heap *h, unsigned n, bool first)
 		s = units_take(n, ANY);
 	if (!s && os.chunks) {
 		heap_flush(h, false);
-		parked_empty();
+		parked_empty(false);
 		s = units_take(n, ANY);
 	}
 	while (!s && chunk_map())

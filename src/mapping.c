@@ -98,15 +98,6 @@ static struct mapping *mapping_new(char *base, size_t len, size_t head)
 	return mapping_put(m, head);
 }
 
-/* It could not be made whole after all. */
-static void mapping_forget(const struct mapping *m)
-{
-	lock_take(&os.lock);
-	mapping_count(-m->span.len, (size_t)-1);
-	lock_drop(&os.lock);
-	os_unmap(m->base, m->span.len);
-}
-
 /* Its length has changed, and its guard is gone. */
 static void mapping_resized(struct mapping *m, size_t len)
 {
@@ -116,6 +107,16 @@ static void mapping_resized(struct mapping *m, size_t len)
 	m->span.len = len;
 	m->guard = false;
 	mapping_guard(m);
+}
+
+/* It is no longer in use. */
+static void mapping_return(struct mapping *m)
+{
+	EVENT("cache", m->base, m->span.len);
+	lock_take(&os.lock);
+	mapping_count(-m->span.len, (size_t)-1);
+	cache_push(m->trap ? &os.held : &os.maps, &m->span);
+	cache_unlock(0);
 }
 
 /* -- taking from the cache */
@@ -179,6 +180,28 @@ static struct mapping *piece_take(size_t len, uint32_t pieces)
 }
 
 /*
+ * Cut a piece to the `want` bytes or less that are to be moved; how many those
+ * are. 0: the kernel would not move or cut it, and it is back in the cache.
+ */
+static size_t piece_trim(struct mapping *m, size_t want)
+{
+	size_t use = m->span.len - (m->guard ? page_size : 0), rest;
+
+	use = use > want ? want : use;
+	rest = m->span.len - use;
+	if (os_movable(m->base, use) &&
+	    (!rest || os_unmap(m->base + use, rest))) {
+		m->span.len = use;
+		m->guard = false;
+		return use;
+	}
+	lock_take(&os.lock);
+	cache_push(&os.maps, &m->span);
+	lock_drop(&os.lock);
+	return 0;
+}
+
+/*
  * No cached mapping is large enough: move the pages of several into a fresh
  * range; only what is missing has to be faulted in. NULL: not worth it.
  */
@@ -192,18 +215,16 @@ static struct mapping *mapping_assemble(size_t len)
 	if (load_relaxed(&os.maps.bytes) < len / 4 || !(base = os_map(len)))
 		return NULL;
 	while (at < want && (m = piece_take(want - at, PIECES_MAX - pieces))) {
+		use = piece_trim(m, want - at);
 		part = *m;
-		use = part.span.len - (part.guard ? page_size : 0);
-		if (use > want - at)
-			use = want - at;
+		if (!use)
+			break;
 		if (!os_remap(part.base, use, use, base + at)) {
-			/* Older kernels may stop half-way: start afresh. */
-			os_unmap(part.base, part.span.len);
-			os_unmap(base, len);
+			/* It may have stopped half-way: start afresh. */
+			range_unmap(part.base, use);
+			range_unmap(base, len);
 			return NULL;
 		}
-		if (part.span.len > use)
-			os_unmap(part.base + use, part.span.len - use);
 		REUSED(part.base, use);
 		pieces += part.pieces;
 		at += use;
@@ -242,7 +263,7 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	/* The page map has to know it before the user does. */
 	if (pagemap_add_mapping(m))
 		return m->user;
-	mapping_forget(m);
+	mapping_return(m);
 	return NULL;
 }
 
@@ -263,7 +284,7 @@ static struct mapping *trap_reuse(size_t len)
 	lock_drop(&os.lock);
 	if (!m || os_allow(trap_body(m), len - 2 * page_size))
 		return m;
-	mapping_forget(m);
+	mapping_return(m);
 	return NULL;
 }
 
@@ -299,7 +320,7 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 		__atomic_fetch_add(&os.traps, 1, __ATOMIC_RELAXED);
 		return m->user;
 	}
-	mapping_forget(m);
+	mapping_return(m);
 	return NULL;
 }
 
@@ -319,16 +340,12 @@ static bool mapping_free(void *p)
 
 	if (!m || !pagemap_drop_mapping(m))
 		return false;
-	EVENT("cache", m->base, m->span.len);
 	if (m->trap)
 		__atomic_fetch_sub(&os.traps, 1, __ATOMIC_RELAXED);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	if (m->trap)
 		trap_close(m);
-	lock_take(&os.lock);
-	mapping_count(-m->span.len, (size_t)-1);
-	cache_push(m->trap ? &os.held : &os.maps, &m->span);
-	cache_unlock(0);
+	mapping_return(m);
 	return true;
 }
 
@@ -350,6 +367,23 @@ static void mapping_shrink(struct mapping *m, size_t n)
 		os_purge(m->base + keep, len - keep);
 }
 
+/* Do without the page behind; false: the kernel would not unmap it. */
+static bool mapping_unguard(struct mapping *m)
+{
+	size_t len = m->span.len - page_size;
+
+	if (!m->guard)
+		return true;
+	if (!os_unmap(m->base + len, page_size))
+		return false;
+	lock_take(&os.lock);
+	mapping_count(-page_size, 0);
+	lock_drop(&os.lock);
+	m->span.len = len;
+	m->guard = false;
+	return true;
+}
+
 /*
  * Grow a block to `n` bytes by moving its pages. NULL: it stayed. One of
  * several VMAs does: kernels that would move it may give up half-way.
@@ -359,8 +393,10 @@ static void *mapping_grow(struct mapping *m, size_t n)
 	size_t head = mapping_head(m), old = head + mapping_room(m);
 	size_t len = round_up(head + AMPLE(n), page_size) + page_size;
 	char *base = m->base, *to;
+	uint32_t *leaf;
 
-	if (m->direct || m->pieces > 1)
+	if (m->direct || m->pieces > 1 || !mapping_unguard(m) ||
+	    !(leaf = leaf_get()))
 		return NULL;
 	make_way(n - mapping_room(m));
 	pagemap_drop_mapping(m);
@@ -369,20 +405,12 @@ static void *mapping_grow(struct mapping *m, size_t n)
 		len = round_up(head + n, page_size) + page_size;
 		to = os_remap(base, old, len, NULL);
 	}
-	if (to && !pagemap_add_mapping(to + head - HEADER)) {
-		/* No memory for a leaf of the page map: go back. */
-		os_unmap(to + old, len - old);
-		os_remap(to, old, old, base);
-		to = NULL;
-	}
-	if (!to) {
-		pagemap_add_mapping(m);
+	m = to ? mapping_header(to + head) : m;
+	leaf_use(m, leaf);
+	pagemap_add_mapping(m);
+	if (!to)
 		return NULL;
-	}
 	EVENT("map", to, len);
-	m = mapping_header(to + head);
-	if (m->guard)
-		os_unmap(base + old, page_size);
 	m->base = to;
 	m->user = to + head;
 	mapping_resized(m, len);

@@ -102,35 +102,27 @@ OS_MEMORY(os_huge, madvise, MADV_HUGEPAGE)
 /* Fault pages in at once, at less than half the price of one by one. */
 OS_MEMORY(os_populate, madvise, OS_POPULATE_WRITE)
 
-/*
- * `len` bytes, of which those from `head` on start at a multiple of `align`, a
- * power of two. The kernel often gives such a place at once.
- */
-static void *os_map_aligned(size_t len, size_t align, size_t head)
-{
-	char *p = os_map(len), *start;
-	size_t slack = align - page_size, before;
-
-	if (!p || !(((uintptr_t)p + head) & (align - 1)))
-		return p;
-	os_unmap(p, len);
-	if (len + slack < len || !(p = os_map(len + slack)))
-		return NULL;
-	start = (char *)round_up((uintptr_t)p + head, align) - head;
-	before = (size_t)(start - p);
-	if (before)
-		os_unmap(p, before);
-	if (slack - before)
-		os_unmap(start + len, slack - before);
-	return start;
-}
-
 /* Resize, moving if need be; with `to`, move exactly there. */
 static void *os_remap(void *p, size_t old, size_t len, void *to)
 {
 	TALLY(mremap);
 	return os_memory(os_call(SYS_mremap, p, old, len,
 				 MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
+}
+
+/* Would it move all of this? Asked first, since to fail unmaps the target. */
+static bool os_movable(void *p, size_t len)
+{
+	TALLY(mremap);
+	return !os_failed(os_call(SYS_mremap, p, len, len));
+}
+
+/* Is the page at `p` mapped? */
+static bool os_mapped(void *p)
+{
+	unsigned char in;
+
+	return !os_failed(os_call(SYS_mincore, p, 1, &in));
 }
 
 /*

@@ -31,23 +31,49 @@ INLINE uint32_t pagemap_get(const void *p)
 	return LIKELY(slot != NULL) ? load_relaxed(slot) : 0;
 }
 
+#define LEAF_BYTES (LEAF_UNITS * sizeof(uint32_t))
+static uint32_t *spare_leaf; /* any thread, acquire/release */
+
+/* A leaf in hand, or NULL when memory is out; what is not used is kept. */
+static uint32_t *leaf_get(void)
+{
+	uint32_t *leaf = exchange(&spare_leaf, NULL);
+
+	return leaf ? leaf : os_map_sparse(LEAF_BYTES);
+}
+
+static void leaf_put(uint32_t *leaf)
+{
+	leaf = exchange(&spare_leaf, leaf);
+	if (leaf)
+		os_unmap(leaf, LEAF_BYTES);
+}
+
+/* For the addresses around `p`, unless they have one. */
+static void leaf_use(const void *p, uint32_t *leaf)
+{
+	uint32_t *none = NULL;
+
+	if (!cas(&pagemap[(uintptr_t)p >> LEAF_SHIFT], &none, leaf))
+		leaf_put(leaf);
+}
+
 /* Make the leaves of a range; false when memory is out. */
 static bool pagemap_cover(const void *p, size_t len)
 {
 	size_t last = ((uintptr_t)p + len - 1) >> LEAF_SHIFT;
 
 	for (size_t i = (uintptr_t)p >> LEAF_SHIFT; i <= last; i++) {
-		uint32_t *none = NULL, *leaf;
+		uint32_t *leaf;
 
 		if (i >= ROOTS)
 			return false;
 		if (load_acquire(&pagemap[i]))
 			continue;
-		leaf = os_map_sparse(LEAF_UNITS * sizeof(*leaf));
+		leaf = leaf_get();
 		if (!leaf)
 			return false;
-		if (!cas(&pagemap[i], &none, leaf))
-			os_unmap(leaf, LEAF_UNITS * sizeof(*leaf));
+		leaf_use((const char *)(i << LEAF_SHIFT), leaf);
 	}
 	return true;
 }

@@ -163,6 +163,6 @@ static int stat_trim(void)
 		heap_empty(h);
 	}
 	heap_leave(h);
-	parked_empty();
+	parked_empty(true);
 	return cache_settle(SIZE_MAX) > 0;
 }
