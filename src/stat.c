@@ -164,5 +164,5 @@ static int stat_trim(void)
 	}
 	heap_leave(h);
 	parked_empty();
-	return cache_settle(SIZE_MAX) > 0;
+	return cache_empty() > 0;
 }
