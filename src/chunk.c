@@ -294,10 +294,11 @@ static size_t cache_unlock(size_t want)
 	return gone;
 }
 
-static size_t cache_settle(size_t want)
+/* All that is cached by now goes; what others free meanwhile may be endless. */
+static size_t cache_empty(void)
 {
 	lock_take(&os.lock);
-	return cache_unlock(want);
+	return cache_unlock(os.units.bytes + os.maps.bytes);
 }
 
 /*
@@ -341,7 +342,7 @@ static void *fresh_map(size_t len, size_t align, size_t head)
 {
 	void *p = map_aligned(len, align, head);
 
-	if (!p && cache_settle(SIZE_MAX))
+	if (!p && cache_empty())
 		p = map_aligned(len, align, head);
 	if (p)
 		EVENT("map", p, len);

@@ -9,6 +9,7 @@ struct census {
 	size_t free_blocks; /* their number, over all classes */
 	size_t live;        /* bytes of blocks in use, in slabs and runs */
 	size_t parked;      /* heaps without a thread */
+	size_t chunks;      /* at the same moment, to be no less than live */
 };
 
 static void count_chunk(struct census *n, const struct chunk *c)
@@ -58,6 +59,7 @@ static void take_census(struct census *n)
 	for (const struct heap *h = heaps.parked; h; h = h->parked)
 		n->parked++;
 	lock_take(&os.lock);
+	n->chunks = os.chunks;
 	for (int list = FULL; list <= AVAIL; list++)
 		for (const struct chunk *c = os.first[list]; c; c = c->next)
 			count_chunk(n, c);
@@ -80,12 +82,12 @@ static struct mallinfo2 stat_mallinfo2(void)
 
 	take_census(&n);
 	return (struct mallinfo2){
-		.arena = os.chunks * CHUNK,
+		.arena = n.chunks * CHUNK,
 		.ordblks = n.free_blocks,
 		.hblks = os.mappings,
 		.hblkhd = os.mapped,
 		.uordblks = n.live,
-		.fordblks = os.chunks * CHUNK - n.live,
+		.fordblks = n.chunks * CHUNK - n.live,
 		.keepcost = os.units.bytes + os.maps.bytes,
 	};
 }
@@ -113,7 +115,7 @@ static void stat_print(void)
 	output_say(stats_out.path[0] ? &stats_out : &log_out,
 		   "allocator[%d] system=%zu in_use=%zu peak=%zu mmap=%zu "
 		   "munmap=%zu mremap=%zu madvise=%zu mprotect=%zu reused=%zu",
-		   os_pid(), os.chunks * CHUNK + os.mapped + os.maps.bytes,
+		   os_pid(), n.chunks * CHUNK + os.mapped + os.maps.bytes,
 		   n.live + os.mapped, os.peak, tally.mmap, tally.munmap,
 		   tally.mremap, tally.madvise, tally.mprotect, tally.reused);
 }
@@ -145,7 +147,7 @@ static int stat_xml(int flags, FILE *out)
 		"<mappings count=\"%zu\" size=\"%zu\"/>\n"
 		"<cache count=\"%zu\" size=\"%zu\"/>\n"
 		"<peak size=\"%zu\"/>\n</malloc>\n",
-		(size_t)heaps.count, n.parked, os.chunks, os.chunks * CHUNK,
+		(size_t)heaps.count, n.parked, n.chunks, n.chunks * CHUNK,
 		n.live, os.mappings, os.mapped, os.units.count + os.maps.count,
 		os.units.bytes + os.maps.bytes, os.peak);
 	return ferror(out) ? -1 : 0;
@@ -164,5 +166,5 @@ static int stat_trim(void)
 	}
 	heap_leave(h);
 	parked_empty(true);
-	return cache_settle(SIZE_MAX) > 0;
+	return cache_empty() > 0;
 }

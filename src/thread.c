@@ -6,7 +6,7 @@
  * one for the call. No heap is ever unmapped: foreign frees may look at it.
  */
 static pthread_key_t exit_key;
-static bool exit_key_made; /* under heaps.lock */
+static bool exit_key_made; /* before there is a second thread */
 
 static void heap_park(struct heap *h)
 {
@@ -70,10 +70,6 @@ static void watch_exit(struct heap *h)
 {
 	int err = errno;
 
-	lock_take(&heaps.lock);
-	if (!exit_key_made)
-		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
-	lock_drop(&heaps.lock);
 	h->rounds = 0;
 	if (exit_key_made)
 		pthread_setspecific(exit_key, h);
@@ -134,13 +130,17 @@ static void fork_child(void)
 	trace_forked();
 }
 
-/* Constructors of other libraries may run before ours, and fork. */
+/*
+ * Early: constructors of other libraries may fork, and the program may take all
+ * keys. Under no lock: what stands in front of libc's functions may allocate.
+ */
 static void watch_fork(void)
 {
 	static bool done;
 
 	if (!done) {
 		done = true;
+		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
 		pthread_atfork(fork_prepare, fork_done, fork_child);
 	}
 }
