@@ -298,7 +298,7 @@ static size_t cache_unlock(size_t want)
 static size_t cache_empty(void)
 {
 	lock_take(&os.lock);
-	return cache_unlock(os.units.bytes + os.maps.bytes);
+	return cache_unlock(os.units.bytes + os.maps.bytes + os.held.bytes);
 }
 
 /*
