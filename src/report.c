@@ -23,8 +23,8 @@ static bool report_only; /* ALLOC_ABORT=0 */
 /* A line of /proc/self/maps: its range, and the file's name or "". */
 static const char *maps_parse(const char *s, uintptr_t *start, uintptr_t *end)
 {
+	const char *name = "";
 	uintptr_t n = 0;
-	const char *name;
 
 	for (; *s && *s != ' '; s++) {
 		if (*s != '-') {
@@ -35,8 +35,10 @@ static const char *maps_parse(const char *s, uintptr_t *start, uintptr_t *end)
 		n = 0;
 	}
 	*end = n;
-	name = strrchr(s, '/');
-	return name ? name + 1 : "";
+	for (; *s; s++)
+		if (*s == '/')
+			name = s + 1;
+	return name;
 }
 
 /* A line of a file, without the end of it; false: there is none. */
@@ -59,12 +61,15 @@ static void line_place(struct line *l, const void *code)
 			  O_RDONLY | O_CLOEXEC);
 	uintptr_t at = (uintptr_t)code - 1, base = 0, start = 0, end = 0;
 	char text[256], last[64] = "";
+	size_t i;
 
 	while (!os_failed(fd) && read_line(fd, text, sizeof(text))) {
 		const char *name = maps_parse(text, &start, &end);
 
 		if (strncmp(name, last, sizeof(last) - 1) != 0) {
-			strncpy(last, name, sizeof(last) - 1);
+			for (i = 0; name[i] && i < sizeof(last) - 1; i++)
+				last[i] = name[i];
+			last[i] = '\0';
 			base = start;
 		}
 		if (at >= start && at < end)

@@ -58,9 +58,9 @@ with_pages() # BYTES
 	fault none
 	ALLOC_THRESH=0 fault none
 	ALLOC_DIRECT=1 fault none
-	sweep 10 500
-	ALLOC_THRESH=0 sweep 5 200
-	ALLOC_DIRECT=1 sweep 5 200
+	sweep 5 500
+	ALLOC_THRESH=0 sweep 3 200
+	ALLOC_DIRECT=1 sweep 3 200
 	run pre build/test/contract
 	echo "$output"
 	[ "$status" -eq 0 ]
@@ -76,15 +76,15 @@ with_pages() # BYTES
 }
 
 @test "fault: any system call for memory may fail, once or from there on" {
-	sweep 80 0
+	sweep 40 0
 }
 
 @test "fault: the same with nothing cached" {
-	ALLOC_THRESH=0 sweep 25 1000
+	ALLOC_THRESH=0 sweep 10 1000
 }
 
 @test "fault: the same with a mapping for each block" {
-	ALLOC_DIRECT=1 sweep 40 1000
+	ALLOC_DIRECT=1 sweep 15 1000
 }
 
 @test "fault: others map at once what is given up, in older kernels too" {
