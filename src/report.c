@@ -67,7 +67,7 @@ static void line_place(struct line *l, const void *code)
 		const char *name = maps_parse(text, &start, &end);
 
 		if (strncmp(name, last, sizeof(last) - 1) != 0) {
-			for (i = 0; name[i] && i < sizeof(last) - 1; i++)
+			for (i = 0; i < sizeof(last) - 1 && name[i]; i++)
 				last[i] = name[i];
 			last[i] = '\0';
 			base = start;

@@ -221,6 +221,7 @@ accepted()
 }
 
 @test "option: the values have the effect they name" {
+	level_1
 	need strace
 	strace -o /dev/null true || skip "may not trace"
 	local n log=$BATS_TEST_TMPDIR/calls last=1000000
@@ -297,6 +298,7 @@ if os.fork():
 }
 
 @test "option: ALLOC_STATS counts each use of the cache" {
+	level_1
 	local log=$BATS_TEST_TMPDIR/log stats=$BATS_TEST_TMPDIR/stats direct
 	cc allocator.c -shared -fPIC -DTRACE_ON=0 -o "$log.so"
 	for direct in 0 1; do

@@ -392,6 +392,7 @@ event()
 }
 
 @test "logger: lines are whole, and tell of every kind of event" {
+	level_1
 	local name
 	logged build/test/startup work
 	[ "$output" = worked ]
