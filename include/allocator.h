@@ -133,6 +133,9 @@ int mallopt(int param, int value);
  *	name          value       default
  *	ALLOC_THRESH  0 to 65536  200  freed blocks of OS memory kept for reuse
  *	ALLOC_DIRECT  0, 1        0    1: a mapping of its own for every block
+ *	ALLOC_CHECK   1 to 3      1    2, 3: more misuse is found, at a price
+ *	ALLOC_SAMPLE  0 to 1000000000  0  N: one block in N is a trap
+ *	ALLOC_ABORT   0, 1        1    0: report misuse and go on
  *	ALLOC_HELP    0, 1        0    1: print version, build and these first
  *	ALLOC_LOG     file             for all output, instead of standard error
  *	ALLOC_TRACE   file             a line for each call, if built in

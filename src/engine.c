@@ -35,14 +35,16 @@ static bool sample_due(struct heap *h)
 	return config.slow || load_relaxed(&os.traps) < SAMPLES_MAX;
 }
 
-/* A block that is a trap, where there is to be one; NULL: make another. */
-static void *engine_trap(struct heap *h, size_t n, size_t align, bool *zero)
+/* A block that is sealed or a trap, where it is to be; NULL: make another. */
+NOINLINE void *engine_marked(struct heap *h, size_t n, size_t align, bool *zero)
 {
-	bool due = OPT(check) > 2 && (!n || OPT(direct));
+	bool due = DEEP && (!n || OPT(direct));
+	void *p;
 
 	if (OPT(sample) && h)
 		due |= sample_due(h);
-	return due ? trap_alloc(n, align, zero) : NULL;
+	p = due ? trap_alloc(n, align, zero) : NULL;
+	return p || !h || OPT(check) < 2 ? p : sealed_alloc(h, n, align, zero);
 }
 
 /* `zero`: all but two words is zeroed already. */
@@ -57,12 +59,10 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		h = OPT(direct) ? NULL : heap_enter();
 	}
 	if (n <= PTRDIFF_MAX && power_of_two(align)) {
-		if (UNLIKELY(OPT(check) > 2 || OPT(sample)))
-			p = engine_trap(h, n, align, zero);
-		if (!p && h && OPT(check) > 1)
-			p = sealed_alloc(h, n, align, zero);
-		else if (p)
-			; /* a trap */
+		if (UNLIKELY(config.marked))
+			p = engine_marked(h, n, align, zero);
+		if (p)
+			; /* that is it */
 		else if (h)
 			p = heap_alloc(h, n, align, zero);
 		else if (OPT(direct))
@@ -84,10 +84,12 @@ static void engine_free(void *p, const void *caller)
 		engine_init();
 	if (tag_is_slab(tag)) {
 		h = tls.mine == DEAD ? NULL : heap_enter();
-		if (OPT(check) > 1)
+		if (UNLIKELY(config.tail)) {
 			p = sealed_free(h, p, caller);
+			tag = pagemap_get(p);
+		}
 		if (p)
-			heap_free(h, p, pagemap_get(p));
+			heap_free(h, p, tag);
 		return;
 	}
 	if ((config.tail || OPT(sample)) && block_size(p, USE_FREE) == NO_BLOCK)
@@ -158,18 +160,14 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 
 /* -- the slow halves of the entry points */
 
-NOINLINE void free_long(void *p, const void *caller)
-{
-	trace_free(p, caller);
-	engine_free(p, caller);
-}
-
 NOINLINE void free_slow(void *p, const void *caller)
 {
 	if (!p)
 		return;
-	if (!config.quick || !sealed_push(p, caller))
-		free_long(p, caller);
+	if (UNLIKELY(config.quick) && sealed_push(p, caller))
+		return;
+	trace_free(p, caller);
+	engine_free(p, caller);
 }
 
 /* The size that the program says it was is looked at from ALLOC_CHECK=2 on. */
@@ -186,7 +184,7 @@ NOINLINE void free_sized_slow(void *p, size_t n, const void *caller)
 /* What each entry point does with a new block. */
 static void block_made(void *p, size_t n, const void *caller)
 {
-	if ((config.tail || OPT(sample)) && p)
+	if (UNLIKELY(config.marked) && p)
 		sealed_made(p, n, caller);
 	trace_alloc(p, n, caller);
 }
@@ -239,7 +237,7 @@ NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 	}
 	trace_realloc_old(p, caller);
 	q = engine_realloc(p, n, size);
-	if ((config.tail || OPT(sample)) && q)
+	if (UNLIKELY(config.marked) && q)
 		sealed_made(q, n, caller);
 	if (q || n || !p)
 		trace_realloc_new(p, size, q, n, caller);

@@ -92,9 +92,9 @@ INLINE bool heap_push(struct heap *h, void *p)
 static void mag_flush(struct mag *m)
 {
 	struct block *b = m->head, *next;
-	size_t good = list_prove(b);
+	const struct block *bad = list_prove(b);
 
-	for (m->head = NULL; good; b = next, good--) {
+	for (m->head = NULL; b != bad; b = next) {
 		next = b->next;
 		slab_put(slab_of(b), b);
 		m->room++;
@@ -325,7 +325,7 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 }
 
 /* `align` is a power of two; some class has it in all its blocks. */
-static void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
+INLINE void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 {
 	unsigned c;
 	void *p;

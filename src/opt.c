@@ -26,6 +26,7 @@ static struct config {
 	size_t tail;     /* bytes a sealed block has beyond the user's */
 	bool slow;       /* no thread is to have a fast path */
 	bool quick;      /* nothing but seals is asked for */
+	bool marked;     /* blocks are sealed, or some are traps */
 } __attribute__((aligned(CONFIG_ALIGN))) config = {
 	.value = { [OPT_thresh] = 200, [OPT_check] = 1, [OPT_abort] = 1 },
 };
@@ -137,6 +138,7 @@ static bool opt_init(void)
 		opt_parse(false);
 	}
 	report_only = !OPT(abort);
+	config.marked = OPT(check) > 1 || OPT(sample);
 	config.slow = OPT(check) > 1 ||
 		      (OPT(sample) && OPT(sample) < SAMPLE_SLOW);
 #if LOGGER

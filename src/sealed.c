@@ -43,7 +43,7 @@ NOINLINE void *sealed_pop_deep(size_t n, const void *caller)
 }
 
 /* A block of `n` bytes from the magazine; NULL: the long way. */
-INLINE void *sealed_pop(size_t n, const void *caller)
+NOINLINE void *sealed_pop(size_t n, const void *caller)
 {
 	return DEEP ? sealed_pop_deep(n, caller) :
 		      sealed_pop_by(n, caller, false);
@@ -150,7 +150,7 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct mag **m, bool deep)
 INLINE bool sealed_push_by(void *p, const void *caller, bool deep)
 {
 	uint64_t key = seal_key(p);
-	struct mag *m;
+	struct mag *m = NULL;
 	struct seal *seal = sealed_own(p, key, &m, deep);
 
 	if (UNLIKELY(!seal))
@@ -177,7 +177,7 @@ NOINLINE bool sealed_push_deep(void *p, const void *caller)
 }
 
 /* Free the thread's own block; false: the long way. */
-INLINE bool sealed_push(void *p, const void *caller)
+NOINLINE bool sealed_push(void *p, const void *caller)
 {
 	return DEEP ? sealed_push_deep(p, caller) :
 		      sealed_push_by(p, caller, false);
@@ -187,7 +187,7 @@ INLINE bool sealed_push(void *p, const void *caller)
 static void *sealed_resize(void *p, size_t n, const void *caller)
 {
 	uint64_t key = seal_key(p);
-	struct mag *m;
+	struct mag *m = NULL;
 	struct seal *seal = sealed_own(p, key, &m, DEEP);
 	void *q = NULL;
 

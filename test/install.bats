@@ -303,20 +303,20 @@ in_page()
 	same "$dir/help" "$dir/page"
 }
 
-# described NAME DEFAULT MAX - it is in the header's table, and in the page
+# described NAME DEFAULT MAX [MIN] - it is in the header's table, and the page
 described()
 {
-	echo "$1, $2, 0 to $3"
+	echo "$1, $2, ${4:-0} to $3"
 	grep -qE "^\.It Ev $1\$" $PAGE
 	[ -n "$3" ] || {
 		grep -qE "^ \*	$1 +file " $HEADER
 		return
 	}
-	grep -qE "^ \*	$1 +0(,| to) $3 +$2 " $HEADER
+	grep -qE "^ \*	$1 +${4:-0}(,| to) $3 +$2 " $HEADER
 }
 
 @test "install: header and page have every variable of the library" {
-	local line name value max n=0 dir=$BATS_TEST_TMPDIR
+	local line name value max min n=0 dir=$BATS_TEST_TMPDIR
 	local form='^allocator: (ALLOC_[A-Z]+)=([0-9]*) .*$'
 	# not ALLOC_HELP itself: its value is not the default here
 	ALLOC_HELP=1 pre true 2>&1 | grep ALLOC_ | grep -v ALLOC_HELP \
@@ -325,7 +325,8 @@ described()
 		[[ "$line" =~ $form ]]
 		name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]} max=
 		[ -z "$value" ] || max=${line##* }
-		described "$name" "$value" "$max"
+		min=${line% to *} min=${min##* }
+		described "$name" "$value" "$max" "$min"
 		n=$((n + 1))
 	done <"$dir/help"
 	described ALLOC_HELP 0 1
