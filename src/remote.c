@@ -152,19 +152,22 @@ static void remote_adopt(struct slab *s)
 /* A note has arrived: arm the slab again, or give it back. */
 static void drain_slab(struct slab *s)
 {
-	unsigned n = s->nfree;
+	unsigned others = 0, n;
 
 	if (s->state == SLAB_LOST)
 		return;
 	if (s->state != SLAB_ZOMBIE)
-		n += remote_count(__atomic_fetch_or(&s->remote, PARKED,
-						    __ATOMIC_ACQ_REL));
+		others = remote_count(__atomic_fetch_or(&s->remote, PARKED,
+							__ATOMIC_ACQ_REL));
+	n = s->nfree + others;
 	if (s->state == SLAB_ZOMBIE || n >= s->cap)
 		slab_release(s, true);
 	else if (!s->list)
 		remote_adopt(s);
-	else if (s->state == SLAB_FULL && n >= s->trigger)
-		partial_add(s);
+	else if (s->state == SLAB_PARTIAL)
+		s->trigger = (uint16_t)(s->cap - others);
+	else if (n >= s->trigger)
+		partial_add(s, others);
 }
 
 /* Read the inbox: slabs that other threads freed blocks of. */

@@ -49,12 +49,13 @@ INLINE bool tag_is_slab(uint32_t tag)
 	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
 }
 
-static void partial_add(struct slab *s)
+/* With `others` in the remote word it is empty when the rest has come home. */
+static void partial_add(struct slab *s, unsigned others)
 {
 	struct slab **list = &s->heap->partial[s->cls];
 
 	s->state = SLAB_PARTIAL;
-	s->trigger = s->cap;
+	s->trigger = (uint16_t)(s->cap - others);
 	s->prev = NULL;
 	s->next = *list;
 	if (*list)
@@ -241,12 +242,14 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 /* The list grew to the trigger. */
 NOINLINE void slab_event(struct slab *s)
 {
+	unsigned others = remote_count(load_relaxed(&s->remote));
+
 	if (s->state == SLAB_ACTIVE || s->state >= SLAB_ZOMBIE)
 		return;
-	if (s->nfree >= s->cap)
+	if (s->nfree + others >= s->cap)
 		slab_release(s, false);
 	else if (s->state == SLAB_FULL)
-		partial_add(s);
+		partial_add(s, others);
 }
 
 /* Take back a checked block. */
