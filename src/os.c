@@ -169,12 +169,17 @@ SLOW void lock_wait(struct lock *l)
 	}
 }
 
-INLINE void lock_take(struct lock *l)
+INLINE bool lock_try(struct lock *l)
 {
 	uintptr_t zero = 0;
 
-	if (UNLIKELY(!cas(&l->word, &zero, lock_id())) &&
-	    !(forking && lock_mine(l))) /* then fork took it for us */
+	return LIKELY(cas(&l->word, &zero, lock_id())) ||
+	       (forking && lock_mine(l)); /* fork took it for us */
+}
+
+INLINE void lock_take(struct lock *l)
+{
+	if (UNLIKELY(!lock_try(l)))
 		lock_wait(l);
 }
 

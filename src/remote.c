@@ -13,7 +13,7 @@
 #define BATCH_BYTES (8 * KIB)
 #define EMPTIED_MAX (2 * MIB) /* of slabs that wait for a sleeping owner */
 
-/* All heaps. Order of locks: this one, then os.lock. */
+/* All heaps. Who has this lock must not wait for os.lock: see lock_both. */
 static struct {
 	struct lock lock;
 	struct heap *parked; /* without a thread */

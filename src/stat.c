@@ -53,12 +53,11 @@ static void count_heap(struct census *n, const struct heap *h)
 static void take_census(struct census *n)
 {
 	memset(n, 0, sizeof(*n));
-	lock_take(&heaps.lock);
+	lock_both();
 	for (const struct heap *h = heaps.all; h; h = h->all)
 		count_heap(n, h);
 	for (const struct heap *h = heaps.parked; h; h = h->parked)
 		n->parked++;
-	lock_take(&os.lock);
 	n->chunks = os.chunks;
 	for (int list = FULL; list <= AVAIL; list++)
 		for (const struct chunk *c = os.first[list]; c; c = c->next)

@@ -92,16 +92,38 @@ static void fork_wait(void)
 		}
 }
 
+/*
+ * Both locks. Nobody waits for one of them with the other, except a handler
+ * that forks: its thread may hold either.
+ */
+static void lock_both(void)
+{
+	struct lock *one = &heaps.lock, *other = &os.lock, *first;
+
+	for (;;) {
+		lock_take(one);
+		if (lock_try(other))
+			return;
+		lock_drop(one);
+		first = one;
+		one = other;
+		other = first;
+	}
+}
+
 static void fork_prepare(void)
 {
 	bool had_heaps = lock_mine(&heaps.lock);
+	bool had_os = lock_mine(&os.lock);
 
-	if (!had_heaps)
+	if (!had_heaps && !had_os)
+		lock_both();
+	else if (!had_heaps)
 		lock_take(&heaps.lock);
-	fork_had_heaps = had_heaps;
-	fork_had_os = lock_mine(&os.lock);
-	if (!fork_had_os)
+	else if (!had_os)
 		lock_take(&os.lock);
+	fork_had_heaps = had_heaps;
+	fork_had_os = had_os;
 	__atomic_store_n(&forking, true, __ATOMIC_SEQ_CST);
 	fork_wait();
 }
