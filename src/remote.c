@@ -34,6 +34,7 @@ static void remote_publish(struct batch *e)
 	size_t len = s->units * UNIT;
 	bool all;
 
+	store_relaxed(&e->slab, NULL); /* a census must not follow it later */
 	do {
 		block_link(e->tail, remote_head(s, old));
 		word = remote_word(s, e->head, e->count + remote_count(old));
@@ -41,7 +42,6 @@ static void remote_publish(struct batch *e)
 		if (all && load_relaxed(&owner->emptied) + len > EMPTIED_MAX)
 			word = (uint64_t)s->cap << 32 | PURGING;
 	} while (!cas(&s->remote, &old, word));
-	e->slab = NULL;
 	if (all)
 		__atomic_fetch_add(&owner->emptied, len, __ATOMIC_RELAXED);
 	if (word & PURGING) {
