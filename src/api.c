@@ -5,20 +5,20 @@
  * ENOMEM, or EINVAL for an alignment that is no power of two; errno is kept on
  * success, and always by free. The C23 and glibc 2.36 manuals hold.
  */
-PUBLIC void *malloc(size_t n)
+PUBLIC void *NAME(malloc)(size_t n)
 {
 	void *p = heap_pop(tls.me, n, MARK_SALT);
 
 	return LIKELY(p != NULL) ? p : alloc_slow(n, GRAIN, CALLER);
 }
 
-PUBLIC void free(void *p)
+PUBLIC void NAME(free)(void *p)
 {
 	if (UNLIKELY(!heap_push(tls.me, p)))
 		free_slow(p, CALLER);
 }
 
-PUBLIC void free_sized(void *p, size_t n)
+PUBLIC void NAME(free_sized)(void *p, size_t n)
 {
 	if (UNLIKELY(!heap_push(tls.me, p)))
 		free_sized_slow(p, n, CALLER);
@@ -50,7 +50,7 @@ INLINE void *zero_block(char *p, size_t n)
 	return p;
 }
 
-PUBLIC void *calloc(size_t count, size_t size)
+PUBLIC void *NAME(calloc)(size_t count, size_t size)
 {
 	size_t n = array_size(count, size);
 	void *p = heap_pop(tls.me, n, MARK_SALT);
@@ -58,7 +58,7 @@ PUBLIC void *calloc(size_t count, size_t size)
 	return LIKELY(p != NULL) ? zero_block(p, n) : calloc_slow(n, CALLER);
 }
 
-PUBLIC void *realloc(void *p, size_t n)
+PUBLIC void *NAME(realloc)(void *p, size_t n)
 {
 	void *q = p ? heap_resize(tls.me, p, n) :
 		      heap_pop(tls.me, n, MARK_SALT);
@@ -66,7 +66,7 @@ PUBLIC void *realloc(void *p, size_t n)
 	return LIKELY(q != NULL) ? q : realloc_slow(p, n, CALLER);
 }
 
-PUBLIC void *reallocarray(void *p, size_t count, size_t size)
+PUBLIC void *NAME(reallocarray)(void *p, size_t count, size_t size)
 {
 	return realloc_slow(p, array_size(count, size), CALLER);
 }
@@ -77,20 +77,20 @@ static void *bad_alignment(void)
 	return NULL;
 }
 
-PUBLIC void free_aligned_sized(void *p, size_t align, size_t n)
+PUBLIC void NAME(free_aligned_sized)(void *p, size_t align, size_t n)
 {
 	(void)align;
-	free_sized(p, n);
+	NAME(free_sized)(p, n);
 }
 
-PUBLIC void *aligned_alloc(size_t align, size_t n)
+PUBLIC void *NAME(aligned_alloc)(size_t align, size_t n)
 {
 	return power_of_two(align) ? alloc_slow(n, align, CALLER) :
 				     bad_alignment();
 }
 
 /* glibc's memalign rounds a bad alignment up. */
-PUBLIC void *memalign(size_t align, size_t n)
+PUBLIC void *NAME(memalign)(size_t align, size_t n)
 {
 	size_t power = GRAIN;
 
@@ -99,7 +99,7 @@ PUBLIC void *memalign(size_t align, size_t n)
 	return power ? alloc_slow(n, power, CALLER) : bad_alignment();
 }
 
-PUBLIC int posix_memalign(void **out, size_t align, size_t n)
+PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t n)
 {
 	int err = errno;
 	void *p;
@@ -113,20 +113,20 @@ PUBLIC int posix_memalign(void **out, size_t align, size_t n)
 	return p ? 0 : ENOMEM;
 }
 
-PUBLIC void *valloc(size_t n)
+PUBLIC void *NAME(valloc)(size_t n)
 {
 	os_init();
 	return alloc_slow(n, page_size, CALLER);
 }
 
-PUBLIC void *pvalloc(size_t n)
+PUBLIC void *NAME(pvalloc)(size_t n)
 {
 	os_init();
 	n = n > PTRDIFF_MAX ? SIZE_MAX : round_up(n ? n : 1, page_size);
 	return alloc_slow(n, page_size, CALLER);
 }
 
-PUBLIC size_t malloc_usable_size(void *p)
+PUBLIC size_t NAME(malloc_usable_size)(void *p)
 {
 	size_t n = p ? block_size(p, USE_SIZE) : 0;
 
@@ -135,6 +135,7 @@ PUBLIC size_t malloc_usable_size(void *p)
 
 /* -- C++: operators new and new[] */
 
+#ifndef ALLOC_PREFIX
 /* libstdc++'s, when the program has it; the library itself needs none. */
 typedef void new_handler(void);
 new_handler *get_new_handler(void) __asm__("_ZSt15get_new_handlerv")
@@ -199,9 +200,10 @@ PUBLIC void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t n, size_t align,
 {
 	return new_nothrow(n, align, nothrow, CALLER);
 }
+#endif
 
 /* glibc's parameters, M_ARENA_MAX to M_MXFAST, are accepted to no effect. */
-PUBLIC int mallopt(int param, int value)
+PUBLIC int NAME(mallopt)(int param, int value)
 {
 	(void)value;
 	return param >= -8 && param <= 1 && param;
@@ -215,12 +217,18 @@ PUBLIC int mallopt(int param, int value)
 #pragma GCC diagnostic ignored "-Wmissing-attributes"
 #endif
 
-int malloc_trim(size_t pad) ALIAS(stat_trim);
-void malloc_stats(void) ALIAS(stat_print);
-int malloc_info(int flags, FILE *out) ALIAS(stat_xml);
+int NAME(malloc_trim)(size_t pad) ALIAS(stat_trim);
+void NAME(malloc_stats)(void) ALIAS(stat_print);
+int NAME(malloc_info)(int flags, FILE *out) ALIAS(stat_xml);
 
-void cfree(void *p) ALIAS(free);
+void NAME(cfree)(void *p) ALIAS(NAME(free));
 
+#ifdef __GLIBC__
+struct mallinfo2 NAME(mallinfo2)(void) ALIAS(stat_mallinfo2);
+struct mallinfo NAME(mallinfo)(void) ALIAS(stat_mallinfo);
+#endif
+
+#ifndef ALLOC_PREFIX
 /* As the Itanium ABI has it: na is new[], nw new, da delete[], dl delete. */
 void *_Znam(size_t n) ALIAS(_Znwm);
 void *_ZnamSt11align_val_t(size_t n, size_t align) ALIAS(_ZnwmSt11align_val_t);
@@ -241,9 +249,6 @@ DELETE(St11align_val_tRKSt9nothrow_t, (void *p), free);
 /* glibc's own names for the family; in other libcs they mean other things. */
 #ifdef __GLIBC__
 #define LIBC(type, name, params) type __libc_##name params ALIAS(name)
-
-struct mallinfo2 mallinfo2(void) ALIAS(stat_mallinfo2);
-struct mallinfo mallinfo(void) ALIAS(stat_mallinfo);
 LIBC(void *, malloc, (size_t n));
 LIBC(void, free, (void *p));
 LIBC(void *, calloc, (size_t count, size_t size));
@@ -253,4 +258,5 @@ LIBC(void *, valloc, (size_t n));
 LIBC(void *, pvalloc, (size_t n));
 LIBC(int, mallopt, (int param, int value));
 LIBC(struct mallinfo, mallinfo, (void));
+#endif
 #endif

@@ -52,14 +52,29 @@
 #define SLOW static __attribute__((noinline, cold))
 #define NOINLINE static __attribute__((noinline))
 #define PUBLIC __attribute__((visibility("default")))
-#define ALIAS(name) __attribute__((alias(#name), visibility("default")))
+#define ALIAS(name) ALIAS_OF(name)
+#define ALIAS_OF(name) __attribute__((alias(#name), visibility("default")))
 #define CALLER __builtin_return_address(0)
+
+/*
+ * -DALLOC_PREFIX=al_ exports al_malloc and so on, and no name of C++ or glibc:
+ * a program has this beside its malloc, such as that of a sanitizer.
+ */
+#ifdef ALLOC_PREFIX
+#define NAME(name) NAME_OF(ALLOC_PREFIX, name)
+#define NAME_OF(...) NAME_PASTE(__VA_ARGS__)
+#define NAME_PASTE(prefix, name) prefix##name
+#else
+#define NAME(name) name
+#endif
 
 /* Every shared word goes through these; a field's comment says its order. */
 #define load_relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define store_relaxed(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 #define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+/* For a word that is written under a lock, and read without. */
+#define add_relaxed(p, n) store_relaxed(p, *(p) + (n))
 #define exchange(p, v) __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
 #define cas(p, old, v) \
 	__atomic_compare_exchange_n(p, old, v, false, __ATOMIC_ACQ_REL, \
