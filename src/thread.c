@@ -18,12 +18,16 @@ static void heap_park(struct heap *h)
 	lock_drop(&heaps.lock);
 }
 
-/* The key's destructor. Others may still free and allocate after it. */
+/*
+ * The key's destructor. Others may still free and allocate after it. A thread
+ * whose first call is made by one in the first round misses that round: so the
+ * last but one is the last that is sure to come.
+ */
 static void thread_exit(void *arg)
 {
 	struct heap *h = arg;
 
-	if (++h->rounds < PTHREAD_DESTRUCTOR_ITERATIONS &&
+	if (++h->rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1 &&
 	    pthread_setspecific(exit_key, h) == 0)
 		return;
 	remote_flush(h);
@@ -36,7 +40,7 @@ static struct heap *heap_new(void)
 {
 	struct heap *h = NULL;
 
-	if (os.chunks || chunk_map())
+	if (load_relaxed(&os.chunks) || chunk_map())
 		h = os_map(round_up(sizeof(*h), page_size));
 	lock_take(&heaps.lock);
 	if (heaps.count + 1 >= HEAPS_MAX)
