@@ -63,7 +63,7 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 			p = engine_marked(h, n, align, zero);
 		if (p)
 			; /* that is it */
-		else if (h)
+		else if (h && !config.tail)
 			p = heap_alloc(h, n, align, zero);
 		else if (OPT(direct))
 			p = mapping_alloc(n, align, true, zero);

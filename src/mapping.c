@@ -62,7 +62,7 @@ static void mapping_guard(struct mapping *m)
 {
 	char *end = m->base + m->span.len;
 
-	if (!m->direct && !m->guard && os.mappings < GUARDS_MAX)
+	if (!m->direct && !m->guard && load_relaxed(&os.mappings) < GUARDS_MAX)
 		m->guard = os_forbid(end - page_size, page_size);
 }
 
@@ -80,7 +80,7 @@ static struct mapping *mapping_put(struct mapping m, size_t head)
 static void mapping_count(size_t bytes, size_t mappings)
 {
 	os.mapped += bytes;
-	os.mappings += mappings;
+	add_relaxed(&os.mappings, mappings);
 	note_peak();
 }
 
@@ -139,7 +139,7 @@ static void mapping_uncache(struct mapping *m, size_t len)
 	s = &mapping_put(rest, mapping_head(m))->span;
 	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
 	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
-	os.maps.bytes -= len;
+	add_relaxed(&os.maps.bytes, -len);
 	m->span.len = len;
 	m->guard = false;
 }
@@ -299,11 +299,14 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	size_t body = round_up(n, page_size), len = body + 2 * page_size;
 	size_t grain = align > GRAIN ? align : GRAIN;
 	size_t used = grain < page_size ? round_up(n, grain) : body;
-	struct mapping *m = align <= page_size ? trap_reuse(len) : NULL;
+	struct mapping *m;
+	bool fresh;
 
-	*zero = !m;
-	if (os.mappings + os.held.count >= GUARDS_MAX)
+	if (load_relaxed(&os.mappings) + load_relaxed(&os.held.count) >=
+	    GUARDS_MAX)
 		return NULL;
+	m = align <= page_size ? trap_reuse(len) : NULL;
+	fresh = !m;
 	if (!m)
 		m = mapping_new(fresh_map(len,
 					  align < page_size ? page_size : align,
@@ -318,6 +321,7 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 		m->guard = os_forbid(m->base + len - page_size, page_size);
 	if (m->guard && pagemap_add_mapping(m)) {
 		__atomic_fetch_add(&os.traps, 1, __ATOMIC_RELAXED);
+		*zero = fresh;
 		return m->user;
 	}
 	mapping_return(m);
