@@ -16,16 +16,16 @@ static void cache_push(struct cache *c, struct span *s)
 	s->older = c->newest;
 	*(c->newest ? &c->newest->newer : &c->oldest) = s;
 	c->newest = s;
-	c->count++;
-	c->bytes += s->len;
+	add_relaxed(&c->count, 1);
+	add_relaxed(&c->bytes, s->len);
 }
 
 static void cache_remove(struct cache *c, struct span *s)
 {
 	*(s->newer ? &s->newer->older : &c->newest) = s->older;
 	*(s->older ? &s->older->newer : &c->oldest) = s->newer;
-	c->count--;
-	c->bytes -= s->len;
+	add_relaxed(&c->count, -1);
+	add_relaxed(&c->bytes, -s->len);
 }
 
 /* The newest or smallest that holds `len` bytes; if none does, the largest. */

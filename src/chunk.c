@@ -114,7 +114,7 @@ static void chunk_add(struct chunk *c)
 	for (uint64_t units = c->dirty; units; units &= units - 1)
 		cache_push(&os.units, &units_find(c, units, 1)->span);
 	chunk_link(c, true);
-	os.chunks++;
+	add_relaxed(&os.chunks, 1);
 	os.free_chunks++;
 	lock_drop(&os.lock);
 }
@@ -233,7 +233,7 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 	v->map = range_span(v->start, v->len, m->pieces, m->guard);
 	m->span.len -= v->len;
 	m->guard = false;
-	os.maps.bytes -= v->len;
+	add_relaxed(&os.maps.bytes, -v->len);
 }
 
 /* Choose what goes next, mappings before units; false: nothing. */
@@ -415,7 +415,7 @@ static bool chunk_map(void)
 		range_unmap((char *)c, CHUNK);
 		return false;
 	}
-	if (os.chunks >= HUGE_MIN)
+	if (load_relaxed(&os.chunks) >= HUGE_MIN)
 		os_huge(c, CHUNK);
 	chunk_add(c);
 	return true;
@@ -449,7 +449,7 @@ static void units_free(struct slab *s, unsigned n)
 	if (whole) {
 		units_uncache(c, c->dirty);
 		chunk_unlink(c);
-		os.chunks--;
+		add_relaxed(&os.chunks, -1);
 		os.free_chunks--;
 	}
 	cache_unlock(0);

@@ -127,7 +127,10 @@ static void heap_empty(struct heap *h)
 	}
 }
 
-/* Do that for each parked heap that has something. */
+/*
+ * Do that for each parked heap that has something; or for `all`, since no note
+ * comes of what others free in an active slab.
+ */
 static void parked_empty(bool all)
 {
 	struct heap *list, *h, **end = &list;
@@ -165,7 +168,7 @@ static struct slab *heap_units(struct heap *h, unsigned n, bool first)
 		make_way(GROWTH);
 	if (!s)
 		s = units_take(n, ANY);
-	if (!s && os.chunks) {
+	if (!s && load_relaxed(&os.chunks)) {
 		heap_flush(h, false);
 		parked_empty(false);
 		s = units_take(n, ANY);

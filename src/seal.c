@@ -155,7 +155,7 @@ INLINE bool padding_whole(const unsigned char *p, size_t n)
 		return true;
 	if (UNLIKELY(n > 16))
 		return !padding_wrong(p, n);
-	last = word_at(p + n, (size_t)-8) ^ WORDS(PADDING);
+	last = word_at(p + n - 8, 0) ^ WORDS(PADDING);
 	if (n > 8)
 		last |= word_at(p, 1) ^ WORDS(PADDING);
 	else

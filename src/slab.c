@@ -233,10 +233,12 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 		partial_remove(s);
 	if (good && s->guarded)
 		good = slab_unguard(s);
-	if (good && (noted || s->state == SLAB_ACTIVE || word & PARKED))
+	if (good && (noted || s->state == SLAB_ACTIVE || word & PARKED)) {
 		units_free(s, s->units);
-	else
-		s->state = good ? SLAB_ZOMBIE : SLAB_LOST;
+		return;
+	}
+	s->state = good ? SLAB_ZOMBIE : SLAB_LOST;
+	s->nfree = s->carved; /* the remote word's, too, for the figures */
 }
 
 /* The list grew to the trigger. */
@@ -330,7 +332,7 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 	for (unsigned i = 1; i < k; i++, p += size)
 		block_link((struct block *)p, (struct block *)(p + size));
 	block_link((struct block *)p, NULL);
-	s->carved = (uint16_t)(s->carved + k);
+	store_relaxed(&s->carved, (uint16_t)(s->carved + k));
 	s->heap->carved += k * size;
 	*n = k;
 	return (struct block *)first;

@@ -6,10 +6,11 @@
  */
 struct census {
 	size_t slabs[CLASSES], carved[CLASSES], free[CLASSES];
-	size_t free_blocks; /* their number, over all classes */
-	size_t live;        /* bytes of blocks in use, in slabs and runs */
-	size_t parked;      /* heaps without a thread */
-	size_t chunks;      /* at the same moment, to be no less than live */
+	size_t free_blocks;   /* their number, over all classes */
+	size_t live;          /* bytes of blocks in use, in slabs and runs */
+	size_t heaps, parked; /* all, and those without a thread */
+	size_t chunks, mapped, mappings, peak; /* of os */
+	struct cache units, maps;
 };
 
 static void count_chunk(struct census *n, const struct chunk *c)
@@ -54,11 +55,17 @@ static void take_census(struct census *n)
 {
 	memset(n, 0, sizeof(*n));
 	lock_both();
+	n->chunks = os.chunks;
+	n->mapped = os.mapped;
+	n->mappings = os.mappings;
+	n->peak = os.peak;
+	n->units = os.units;
+	n->maps = os.maps;
+	n->heaps = heaps.count;
 	for (const struct heap *h = heaps.all; h; h = h->all)
 		count_heap(n, h);
 	for (const struct heap *h = heaps.parked; h; h = h->parked)
 		n->parked++;
-	n->chunks = os.chunks;
 	for (int list = FULL; list <= AVAIL; list++)
 		for (const struct chunk *c = os.first[list]; c; c = c->next)
 			count_chunk(n, c);
@@ -83,11 +90,11 @@ static struct mallinfo2 stat_mallinfo2(void)
 	return (struct mallinfo2){
 		.arena = n.chunks * CHUNK,
 		.ordblks = n.free_blocks,
-		.hblks = os.mappings,
-		.hblkhd = os.mapped,
+		.hblks = n.mappings,
+		.hblkhd = n.mapped,
 		.uordblks = n.live,
 		.fordblks = n.chunks * CHUNK - n.live,
-		.keepcost = os.units.bytes + os.maps.bytes,
+		.keepcost = n.units.bytes + n.maps.bytes,
 	};
 }
 
@@ -114,8 +121,8 @@ static void stat_print(void)
 	output_say(stats_out.path[0] ? &stats_out : &log_out,
 		   "allocator[%d] system=%zu in_use=%zu peak=%zu mmap=%zu "
 		   "munmap=%zu mremap=%zu madvise=%zu mprotect=%zu reused=%zu",
-		   os_pid(), n.chunks * CHUNK + os.mapped + os.maps.bytes,
-		   n.live + os.mapped, os.peak, tally.mmap, tally.munmap,
+		   os_pid(), n.chunks * CHUNK + n.mapped + n.maps.bytes,
+		   n.live + n.mapped, n.peak, tally.mmap, tally.munmap,
 		   tally.mremap, tally.madvise, tally.mprotect, tally.reused);
 }
 
@@ -146,9 +153,9 @@ static int stat_xml(int flags, FILE *out)
 		"<mappings count=\"%zu\" size=\"%zu\"/>\n"
 		"<cache count=\"%zu\" size=\"%zu\"/>\n"
 		"<peak size=\"%zu\"/>\n</malloc>\n",
-		(size_t)heaps.count, n.parked, n.chunks, n.chunks * CHUNK,
-		n.live, os.mappings, os.mapped, os.units.count + os.maps.count,
-		os.units.bytes + os.maps.bytes, os.peak);
+		n.heaps, n.parked, n.chunks, n.chunks * CHUNK, n.live,
+		n.mappings, n.mapped, n.units.count + n.maps.count,
+		n.units.bytes + n.maps.bytes, n.peak);
 	return ferror(out) ? -1 : 0;
 }
 
