@@ -5,6 +5,7 @@
 # make check      installs what the tests need, then runs all of them
 # make bench      measures the workloads, writes doc/benchmarks.md
 # make install    library, tool, header and manual; PREFIX, DESTDIR to taste
+# make fuzz       random calls by libFuzzer and AFL++, for MINUTES each
 # make lint, make soak, make clean
 
 CC      ?= cc
@@ -29,6 +30,8 @@ CMD  ?= find /usr
 RUNS ?= 5
 # Minutes for each part of `make soak`
 SOAK ?= 5
+# Minutes for each fuzzer of `make fuzz`
+MINUTES ?= 10
 export RUNS SOAK
 
 PREFIX ?= /usr/local
@@ -78,6 +81,9 @@ lint:
 soak: allocator.so
 	@test/soak
 
+fuzz:
+	@test/fuzz/run $(MINUTES)
+
 bench: all
 	./alloc bench --md doc/benchmarks.md --svg doc/benchmarks.svg
 
@@ -111,5 +117,5 @@ clean:
 	rm -rf build allocator.so alloc
 
 FORCE:
-.PHONY: all plain run compiler check setup lint soak bench workloads install \
+.PHONY: all plain run compiler check setup lint soak fuzz bench workloads install \
 	clean FORCE
