@@ -28,8 +28,8 @@ BUILD    = $(CC) $(CFLAGS) $(NEED) $(WARN) $(DEFS) $(LDFLAGS) $(LINK)
 # The program of `make run`, and in how many rounds it is compared with glibc
 CMD  ?= find /usr
 RUNS ?= 5
-# Minutes for each part of `make soak`
-SOAK ?= 5
+# Minutes for each of the five parts of `make soak`
+SOAK ?= 6
 # Minutes for each fuzzer of `make fuzz`
 MINUTES ?= 10
 export RUNS SOAK
