@@ -5,6 +5,8 @@
 # it, in an empty directory, and with a TMPDIR in which nothing may be left.
 #
 # shellcheck disable=SC2030,SC2031 # variables are those of one test
+#
+# test/run: alone
 
 load lib
 

@@ -1,4 +1,6 @@
 # Every way to build the library gives one that works and exports the same.
+#
+# test/run: early
 
 load lib
 
@@ -148,9 +150,8 @@ run_line()
 }
 
 @test "build: with LOGGER=0 and TRACE_ON=0 their code is absent" {
-	local none=$BATS_TEST_TMPDIR/none.so both=$BATS_TEST_TMPDIR/both.so
-	gcc -O2 -shared -fPIC -DLOGGER=0 -DTRACE_ON=0 allocator.c -o "$none"
-	gcc -O2 -shared -fPIC -DLOGGER=1 -DTRACE_ON=1 allocator.c -o "$both"
+	local none=build/plain.so both=$BATS_TEST_TMPDIR/both.so
+	cc allocator.c -shared -fPIC -DLOGGER=1 -DTRACE_ON=1 -o "$both"
 	grep -aq 'event=' "$both"
 	grep -aq '= Start' "$both"
 	run grep -aE 'event=|= Start' "$none"

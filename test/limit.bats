@@ -21,9 +21,9 @@ limit() # CASE [ARGUMENT...]
 calls() # ARGUMENT...
 {
 	bare strace -f -c -e trace=mmap,munmap,mremap,madvise,brk \
-		-o build/log/calls -E LD_PRELOAD="$ALLOC_SO" \
+		-o "$BATS_TEST_TMPDIR/calls" -E LD_PRELOAD="$ALLOC_SO" \
 		build/test/limit rounds "$@"
-	awk '$NF == "total" { print $(NF - 1) }' build/log/calls |
+	awk '$NF == "total" { print $(NF - 1) }' "$BATS_TEST_TMPDIR/calls" |
 		grep -o '^[0-9]*' || echo 0
 }
 
@@ -42,13 +42,13 @@ calls() # ARGUMENT...
 		for cmd in "build/test/limit starts" "/bin/echo hello" \
 			   "/bin/ls /" "/bin/sh -c 'echo hello | cat'"; do
 			bare sh -c "ulimit -v $((mib * 1024)); $cmd" \
-				>build/log/bare 2>&1 || continue
+				>"$BATS_TEST_TMPDIR/bare" 2>&1 || continue
 			bare sh -c "ulimit -v $((mib * 1024));
 				export LD_PRELOAD='$ALLOC_SO'; $cmd" \
-				>build/log/pre 2>&1 ||
+				>"$BATS_TEST_TMPDIR/pre" 2>&1 ||
 				{ echo "$cmd with $mib MiB:"
-				  cat build/log/pre; false; }
-			same build/log/bare build/log/pre
+				  cat "$BATS_TEST_TMPDIR/pre"; false; }
+			same "$BATS_TEST_TMPDIR/bare" "$BATS_TEST_TMPDIR/pre"
 			tried=$((tried + 1))
 		done
 	done
@@ -168,10 +168,10 @@ calls() # ARGUMENT...
 	strace -o /dev/null true || skip "may not trace"
 	local mib chunks
 	for mib in 100 300; do
-		bare strace -f -e trace=madvise -o build/log/huge \
+		bare strace -f -e trace=madvise -o "$BATS_TEST_TMPDIR/huge" \
 			-E LD_PRELOAD="$ALLOC_SO" \
 			build/test/limit falls 1000 $mib 400
-		chunks=$(grep -c MADV_HUGEPAGE build/log/huge || true)
+		chunks=$(grep -c MADV_HUGEPAGE "$BATS_TEST_TMPDIR/huge" || true)
 		echo "$mib MiB: $chunks"
 		[ "$chunks" -ge $((mib > 200 ? 40 : 0)) ]
 		[ "$chunks" -le $((mib > 200 ? 50 : 0)) ]

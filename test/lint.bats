@@ -1,6 +1,11 @@
 # The source is clean under every checker, and within its limits.
+#
+# test/run: early
 
 load lib
+
+BATS_TEST_TIMEOUT=300
+export BATS_TEST_TIMEOUT
 
 checked()
 {

@@ -1,4 +1,6 @@
 # What a misused heap costs: one line that names the mistake, and abort().
+#
+# test/run: early
 
 load lib
 

@@ -5,6 +5,8 @@
 # `bare` or `pre`, in an empty directory and prints what is compared. $n scales
 # it: full, or short for the mode in which every block is a mapping. Each run
 # has a subshell of its own, for its directory and its environment.
+#
+# test/run: early
 
 load lib
 
@@ -175,16 +177,17 @@ use_git()
 	direct git
 }
 
-# The compilers get what is at hand: the library itself, and the benchmarks.
+# The compilers get what is at hand: the library itself and its tool, or some
+# of the benchmarks.
 use_compiler()
 {
-	local source sources=("$ROOT"/bench/*.c "$ROOT"/tools/*.c)
-	[ "$n" -eq 1 ] || sources+=("$ROOT/allocator.c")
+	local source sources=("$ROOT"/bench/[a-g]*.c)
+	[ "$n" -eq 1 ] || sources=("$ROOT"/tools/*.c "$ROOT/allocator.c")
 	for source in "${sources[@]}"; do
 		"$under" "$1" -std=gnu11 -O2 -w -c "$source" -o out.o
 		sha256sum out.o
-		"$under" "$1" -std=gnu11 -O2 -w -S "$source" -o - | tail -n 50
 	done
+	"$under" "$1" -std=gnu11 -O2 -w -S "$source" -o - | tail -n 50
 }
 
 use_gcc()
