@@ -14,11 +14,12 @@ mkdir -p build/test build/log
 # Seconds a program under test may take before deadline ends it
 : "${LIMIT:=60}"
 
-# Like timeout(1), but prints where every thread of a hung program stood
+# Like timeout(1), but prints where every thread of a hung program stood, and
+# waits longer at slower levels of ALLOC_CHECK
 deadline() # SECONDS CMD...
 {
 	cc_once build/test/deadline test/deadline.c -O1
-	"$ROOT/build/test/deadline" "$@"
+	"$ROOT/build/test/deadline" $(($1 * ${SLOW:-1})) "${@:2}"
 }
 
 # pre CMD... - runs CMD on the library; ALLOC_* variables may be set around it

@@ -10,7 +10,7 @@
 
 load lib
 
-export LIMIT=100 BATS_TEST_TIMEOUT=200 LC_ALL=C.UTF-8
+export LIMIT=100 BATS_TEST_TIMEOUT=$((200 * ${SLOW:-1})) LC_ALL=C.UTF-8
 PYTHON=/usr/bin/python3
 
 # attempt UNDER SCALE NAME OUT [VAR=VALUE] - one run, its output in OUT. It is
