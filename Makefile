@@ -2,7 +2,8 @@
 #                 CC, CFLAGS, LOGGER, TRACE_ON to taste
 # make plain      build/plain.so, by the one command without any flags
 # make run        runs a program on the allocator: make run CMD='sort /etc/passwd'
-# make check      installs what the tests need, then runs all of them
+# make check      installs what the tests need, then runs all of them; all with
+#                 ALLOC_CHECK=3 when given CHECK=3, likewise 2
 # make bench      measures the workloads, writes doc/benchmarks.md
 # make install    library, tool, header and manual; PREFIX, DESTDIR to taste
 # make fuzz       random calls by libFuzzer and AFL++, for MINUTES each
