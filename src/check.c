@@ -118,11 +118,18 @@ SLOW void misused(void *p, enum use use)
 	report(misuse_text[use][fault], p, facts);
 }
 
+/* A slab that was emptied has no marks, and no seals, on its free blocks. */
+static bool sealed_freed(const struct slab *s, const void *p)
+{
+	return seal_is_free(seal_of(p, slab_size(s), DEEP), p) ||
+	       remote_purged(load_relaxed(&s->remote));
+}
+
 /* A block of a slab that is in use starts at `p`. */
 INLINE bool slab_has_live(const struct slab *s, const void *p)
 {
 	return slab_has(s, p) && !block_is_free(p) &&
-	       !(s->sealed && seal_is_free(seal_of(p, slab_size(s), DEEP), p));
+	       !(s->sealed && sealed_freed(s, p));
 }
 
 /*

@@ -13,6 +13,7 @@ export BATS_TEST_TIMEOUT
 setup_file()
 {
 	cc_test levels
+	cc_test misuse
 	cc_test contract
 }
 
@@ -99,6 +100,21 @@ says()
 	[[ $output =~ freed\ by\ levels\+(0x[0-9a-f]+) ]]
 	addr2line -f -e build/test/levels "${BASH_REMATCH[1]}" |
 		grep -x double_free
+}
+
+# Another thread freed the last block of a slab: its memory, and all seals in
+# it, may be gone at once
+@test "levels: a double free in a slab that was emptied meanwhile" {
+	local level i
+	for level in 2 3; do
+		export ALLOC_CHECK=$level
+		for i in {1..20}; do
+			run pre build/test/misuse --case remote 20000 7 2000
+			echo "$level, $i: $status $output"
+			[ "$status" -eq 134 ]
+			[[ $output == "allocator: double free "* ]]
+		done
+	done
 }
 
 @test "levels: interior and misaligned pointers come with their block" {

@@ -28,11 +28,17 @@ pre()
 	deadline "$LIMIT" env LD_PRELOAD="$ALLOC_SO" "$@"
 }
 
-# level_1 - in a test of what ALLOC_CHECK=3, with its quarantine and its
-# inaccessible pages, is known to do otherwise
+# level_1 - in a test of what ALLOC_CHECK=2 and 3, with seals, a quarantine and
+# inaccessible pages, are known to do otherwise (SECURITY.md)
 level_1()
 {
 	unset ALLOC_CHECK
+}
+
+# level_2 - the same, where level 2 does as level 1
+level_2()
+{
+	[ "${ALLOC_CHECK:-1}" -lt 3 ] || export ALLOC_CHECK=2
 }
 
 # bare CMD... - the same without the library

@@ -56,19 +56,23 @@ calls() # ARGUMENT...
 }
 
 @test "limit: NULL and ENOMEM at RLIMIT_AS, and all is back after free" {
+	level_2 # inaccessible pages need room
 	limit exhaust as
 }
 
 @test "limit: the same with ALLOC_THRESH at 0 and at its highest" {
+	level_2 # inaccessible pages need room
 	ALLOC_THRESH=0 limit exhaust as
 	ALLOC_THRESH=65536 limit exhaust as
 }
 
 @test "limit: NULL and ENOMEM at RLIMIT_DATA, and all is back after free" {
+	level_2 # inaccessible pages need room
 	limit exhaust data
 }
 
 @test "limit: four threads at RLIMIT_AS" {
+	level_2 # inaccessible pages need room
 	limit exhaust_in_threads
 }
 
@@ -87,6 +91,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: with ALLOC_THRESH=0 it falls to where it was" {
+	level_2 # more is held back
 	ALLOC_THRESH=0 limit falls 32768 200 5
 	ALLOC_THRESH=0 limit falls 100 64 5
 	ALLOC_THRESH=0 limit falls 5000 100 5
@@ -95,6 +100,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: ALLOC_THRESH is the bound of what is kept" {
+	level_2 # more is held back
 	local n
 	for n in 0 1 2 4 8 16 100 400; do
 		ALLOC_THRESH=$n limit bound $n
@@ -104,6 +110,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: no system calls in the steady state, unless nothing is kept" {
+	level_2 # traps are made and moved
 	need strace
 	local base n thresh
 	base=$(calls 10)
@@ -118,6 +125,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: the larger ALLOC_THRESH, the fewer system calls" {
+	level_2 # traps are made and moved
 	need strace
 	local n last=999999999 thresh direct
 	for direct in 0 1; do
@@ -135,6 +143,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: the number of mappings stays small" {
+	level_2 # traps are made and moved
 	limit few_mappings
 	ALLOC_THRESH=0 limit few_mappings
 }
@@ -145,6 +154,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: munmap may fail always" {
+	level_2 # more is held back
 	limit munmap_fails
 	ALLOC_THRESH=0 limit munmap_fails
 	ALLOC_DIRECT=1 limit munmap_fails
@@ -156,6 +166,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: fragmentation by sizes that replace one another" {
+	level_1 # 65536 bytes and a seal are two units
 	limit fragmentation
 }
 
@@ -164,6 +175,7 @@ calls() # ARGUMENT...
 }
 
 @test "limit: huge pages in large heaps, and in no other" {
+	level_2 # traps are made and moved
 	need strace
 	strace -o /dev/null true || skip "may not trace"
 	local mib chunks

@@ -4,7 +4,7 @@
 
 load lib
 
-BATS_TEST_TIMEOUT=300
+BATS_TEST_TIMEOUT=600
 export BATS_TEST_TIMEOUT
 
 checked()

@@ -22,6 +22,7 @@ remote() # CASE
 }
 
 @test "remote: what another thread freed a little of goes back" {
+	level_2 # quarantine
 	remote few_by_another
 }
 
