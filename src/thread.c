@@ -25,8 +25,12 @@ static void heap_park(struct heap *h)
  */
 static void thread_exit(void *arg)
 {
-	struct heap *h = arg;
+	struct heap *h = tls.me != STUB ? tls.me : tls.mine;
 
+	/* `arg` may be another's: a libc beside ours gives out the same keys. */
+	(void)arg;
+	if (!h || h == DEAD)
+		return;
 	if (++h->rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1 &&
 	    pthread_setspecific(exit_key, h) == 0)
 		return;

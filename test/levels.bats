@@ -33,6 +33,7 @@ says()
 }
 
 @test "levels: each mistake, at each level" {
+	level_1
 	local golden=test/golden/levels.txt
 	tools/catches >"$BATS_TEST_TMPDIR/levels"
 	[ -z "${UPDATE:-}" ] || cp "$BATS_TEST_TMPDIR/levels" $golden
@@ -40,6 +41,7 @@ says()
 }
 
 @test "levels: the same without optimisation" {
+	level_1
 	[ -f build/plain.so ] || skip "needs make plain"
 	ALLOC_SO=$ROOT/build/plain.so tools/catches >"$BATS_TEST_TMPDIR/levels"
 	same "$BATS_TEST_TMPDIR/levels" test/golden/levels.txt

@@ -176,10 +176,12 @@ one()
 }
 
 @test "misuse: honest programs are left alone with ALLOC_DIRECT=1" {
+	level_2 # some look at what they freed
 	ALLOC_DIRECT=1 check honest imitate exit
 }
 
 @test "misuse: all of it in the build without flags" {
+	level_1
 	plain double remote unused clobber line
 }
 

@@ -39,7 +39,7 @@
 #define SPARE 64   /* blocks taken beyond those freed */
 #define ENOUGH 600 /* more than a list of fresh blocks may hold */
 #define NOTE_FD 3  /* where a case says which pointer it misuses */
-#define LIMIT 20   /* seconds for one case */
+#define LIMIT 20   /* seconds for one case, SLOW times as many if that is set */
 
 #define REQUIRE(x) \
 	do { \
@@ -1232,6 +1232,7 @@ struct result {
 
 static void start_case(const char *name, const long *arg, int err, int where)
 {
+	const char *slow = getenv("SLOW");
 	char num[3][24];
 
 	dup2(err, 2);
@@ -1242,7 +1243,7 @@ static void start_case(const char *name, const long *arg, int err, int where)
 		sprintf(num[i], "%ld", arg[i]);
 	setenv("LD_PRELOAD", getenv("ALLOC_SO"), 1);
 	setenv("MISUSE_NOTE", "", 1);
-	alarm(LIMIT);
+	alarm(LIMIT * (unsigned int)(slow ? atoi(slow) : 1));
 	execl("/proc/self/exe", "misuse", "--case", name, num[0], num[1],
 	      num[2], (char *)NULL);
 	_exit(126);
