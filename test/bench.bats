@@ -176,7 +176,6 @@ overlapping()
 }
 
 @test "bench: when memory is out, one line and status 1" {
-	level_2 # inaccessible pages need room
 	local under
 	for under in bare pre; do
 		run "$under" bash -c \
