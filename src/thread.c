@@ -27,7 +27,7 @@ static void thread_exit(void *arg)
 {
 	struct heap *h = tls.me != STUB ? tls.me : tls.mine;
 
-	/* `arg` may be another's: a libc beside ours gives out the same keys. */
+	/* Not `arg`: a second libc in the process gives out the same keys. */
 	(void)arg;
 	if (!h || h == DEAD)
 		return;

@@ -200,6 +200,7 @@ until_lines()
 # the signals of a program that was typed at a terminal; sets pid
 start()
 {
+	: >"$out" # lest somebody waits for what was in it
 	env -u LD_PRELOAD --default-signal=INT,QUIT,TERM,HUP setsid \
 		"$alloc" "$@" >"$out" 2>"$err" </dev/null 3>&- &
 	pid=$!

@@ -56,23 +56,23 @@ calls() # ARGUMENT...
 }
 
 @test "limit: NULL and ENOMEM at RLIMIT_AS, and all is back after free" {
-	level_2 # inaccessible pages need room
+	level_2 # seals and inaccessible pages need room
 	limit exhaust as
 }
 
 @test "limit: the same with ALLOC_THRESH at 0 and at its highest" {
-	level_2 # inaccessible pages need room
+	level_2 # seals and inaccessible pages need room
 	ALLOC_THRESH=0 limit exhaust as
 	ALLOC_THRESH=65536 limit exhaust as
 }
 
 @test "limit: NULL and ENOMEM at RLIMIT_DATA, and all is back after free" {
-	level_2 # inaccessible pages need room
+	level_2 # seals and inaccessible pages need room
 	limit exhaust data
 }
 
 @test "limit: four threads at RLIMIT_AS" {
-	level_2 # inaccessible pages need room
+	level_2 # seals and inaccessible pages need room
 	limit exhaust_in_threads
 }
 

@@ -147,13 +147,13 @@ one()
 }
 
 @test "misuse: size overflow, bad alignment and a full address space" {
-	level_2 # inaccessible pages need room
+	level_2 # seals and inaccessible pages need room
 	check limits
 	ALLOC_THRESH=0 check limits
 }
 
 @test "misuse: size overflow and limits with ALLOC_DIRECT=1" {
-	level_2 # inaccessible pages need room
+	level_2 # seals and inaccessible pages need room
 	ALLOC_DIRECT=1 check limits
 }
 
