@@ -19,6 +19,7 @@ setup_file()
 
 setup()
 {
+	level_1 # the others have no fast paths
 	need valgrind gcc
 	[ "$(uname -m)" = x86_64 ] || skip "counts of x86-64"
 	# Only what gcc makes of it is known, not what another compiler does
