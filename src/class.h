@@ -68,6 +68,14 @@ INLINE unsigned class_of(size_t n)
 	return n ? (unsigned)((n + GRAIN - 1) / GRAIN) : 1;
 }
 
+/* The first from `c` on whose blocks are aligned: the last is, to a unit. */
+INLINE unsigned class_aligned(unsigned c, size_t align)
+{
+	while (classes[c].size & (align - 1))
+		c++;
+	return c;
+}
+
 /* Slabs of a heap that carved so much are populated ahead, 2^n pages a time. */
 #define POPULATE_MIN (8 * MIB)
 #define POPULATE_LOG2_MAX 4

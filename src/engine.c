@@ -160,12 +160,27 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 
 /* -- the slow halves of the entry points */
 
+/* What is not as it should be goes the long way, which says so. */
+NOINLINE void free_sealed(void *p, const void *caller)
+{
+	if (UNLIKELY(!sealed_push(p, NULL, false)))
+		engine_free(p, caller);
+}
+
+NOINLINE void free_deep(void *p, const void *caller)
+{
+	if (UNLIKELY(!sealed_push(p, caller, true)))
+		engine_free(p, caller);
+}
+
 NOINLINE void free_slow(void *p, const void *caller)
 {
 	if (!p)
 		return;
-	if (UNLIKELY(config.quick) && sealed_push(p, caller))
+	if (UNLIKELY(config.quick)) {
+		DEEP ? free_deep(p, caller) : free_sealed(p, caller);
 		return;
+	}
 	trace_free(p, caller);
 	engine_free(p, caller);
 }
@@ -192,7 +207,7 @@ static void block_made(void *p, size_t n, const void *caller)
 NOINLINE void *calloc_slow(size_t n, const void *caller)
 {
 	bool zero;
-	struct block *p = config.quick ? sealed_pop(n, caller) : NULL;
+	struct block *p = config.quick ? sealed_get(n, caller) : NULL;
 
 	if (p)
 		return memset(p, 0, n);
@@ -214,12 +229,29 @@ NOINLINE void *alloc_long(size_t n, size_t align, const void *caller)
 	return p;
 }
 
+NOINLINE void *alloc_sealed(size_t n)
+{
+	void *p = sealed_pop(n, NULL, false);
+
+	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, NULL);
+}
+
+NOINLINE void *alloc_deep(size_t n, const void *caller)
+{
+	void *p = sealed_pop(n, caller, true);
+
+	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, caller);
+}
+
 NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 {
 	void *p = NULL;
 
-	if (config.quick && align == GRAIN)
-		p = sealed_pop(n, caller);
+	if (UNLIKELY(config.quick)) {
+		if (LIKELY(align == GRAIN))
+			return DEEP ? alloc_deep(n, caller) : alloc_sealed(n);
+		p = sealed_get_aligned(n, align, caller);
+	}
 	return p ? p : alloc_long(n, align, caller);
 }
 
@@ -289,7 +321,7 @@ static void check_seals(const struct heap *h)
 
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
 		if (*p)
-			seal_links(*p, slab_size(slab_of(*p)));
+			seal_links(*p);
 	lock_take(&heaps.lock);
 	for (int list = FULL; list <= AVAIL && heaps.count == 1; list++)
 		for (c = os.first[list]; c; c = c->next)

@@ -57,6 +57,13 @@ NOINLINE void heap_free_full(struct heap *h, void *p)
 		slab_put(s, p);
 }
 
+INLINE void mag_put(struct mag *m, struct block *b)
+{
+	m->room--;
+	block_link(b, m->head);
+	m->head = b;
+}
+
 /* The magazine for blocks of the slab at `p`, if that is the thread's own. */
 INLINE struct mag *mag_of(struct heap *h, const void *p)
 {
@@ -337,8 +344,7 @@ INLINE void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 		return mapping_alloc(n, align, false, zero);
 	if (n > SLAB_MAX)
 		return run_alloc(h, zero);
-	for (c = class_of(n); classes[c].size & (align - 1); c++)
-		;
+	c = class_aligned(class_of(n), align);
 	p = heap_pop(h, classes[c].size, mark_salt);
 	return p ? p : heap_refill(h, c, zero);
 }
@@ -359,9 +365,7 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 	} else if ((tag ^ h->tag) > TAG_CLASS_MAX) {
 		remote_free(h, s, c, p);
 	} else if (h->mag[c].room > 0) {
-		h->mag[c].room--;
-		block_link(p, h->mag[c].head);
-		h->mag[c].head = p;
+		mag_put(&h->mag[c], p);
 	} else {
 		slab_put(s, p);
 	}

@@ -16,6 +16,7 @@
 #define POISON 0xde
 #define PADDING_MAX 64 /* bytes that are written and checked */
 #define POISON_MAX 64  /* likewise, up to ALLOC_CHECK=2 */
+#define POISON_CALL 512 /* from here on memset is faster */
 
 struct seal {
 	uint64_t word; /* key << 32 | length of the padding << 8 | state */
@@ -44,17 +45,19 @@ INLINE uint64_t seal_key(const void *p)
 {
 	uint64_t n = ((uintptr_t)p ^ config.secret) * 0x9e3779b97f4a7c15u;
 
-	return (n | (uint64_t)1 << 32) & ~(uint64_t)UINT32_MAX; /* never 0 */
+	return n & ~(uint64_t)UINT32_MAX;
 }
 
 /* A free block has the complement of key and state. */
 #define SEAL_FLIP (~(uint64_t)UINT32_MAX ^ SEAL_STATE)
 #define seal_free_key(key) ((key) ^ SEAL_FLIP)
 
-/* All of a word but the length. */
-INLINE uint64_t seal_fixed(const struct seal *seal)
+/* The padding's length; more than any if `key` is not the word's. */
+INLINE uint64_t seal_pad(const struct seal *seal, uint64_t key)
 {
-	return seal->word & ~(uint64_t)(UINT32_MAX ^ SEAL_STATE);
+	uint64_t word = seal->word ^ key;
+
+	return word >> 8 | word << 56;
 }
 
 /* Options are known: how blocks are to be sealed. */
@@ -75,7 +78,7 @@ static void seal_init(bool quick)
 		os_seal(&config, CONFIG_ALIGN);
 }
 
-/* -- padding and poison */
+/* -- padding and poison: without branches that depend on small sizes */
 
 #define WORDS(x) ((x)*0x0101010101010101u)
 
@@ -90,15 +93,9 @@ INLINE uint64_t word_at(const void *p, size_t i)
 /* How many of the bytes, from the first on, are `byte`. */
 static size_t bytes_alike(const unsigned char *p, size_t n, unsigned char byte)
 {
-	uint64_t all = WORDS((uint64_t)byte), wrong = 0;
+	uint64_t all = WORDS((uint64_t)byte);
 	size_t i = 0;
 
-	for (; i + 64 <= n; i += 64) {
-		for (size_t j = 0; j < 64; j += 8)
-			wrong |= word_at(p, i + j) ^ all;
-		if (wrong)
-			break;
-	}
 	while (i + 8 <= n && word_at(p, i) == all)
 		i += 8;
 	while (i < n && p[i] == byte)
@@ -117,21 +114,66 @@ INLINE wide_word wide_at(const void *p, size_t i)
 	return word;
 }
 
+INLINE void wide_put(void *p, size_t i, wide_word word)
+{
+	memcpy((char *)p + i, &word, sizeof(word));
+}
+
+INLINE void wide_put_four(void *p, wide_word word)
+{
+	wide_put(p, 0, word);
+	wide_put(p, 16, word);
+	wide_put(p, 32, word);
+	wide_put(p, 48, word);
+}
+
+INLINE wide_word wide_wrong_three(const void *p, wide_word all)
+{
+	return (wide_at(p, 0) ^ all) | (wide_at(p, 16) ^ all) |
+	       (wide_at(p, 32) ^ all);
+}
+
+INLINE size_t lesser(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
 /*
- * Write padding. `keep`: what is before it is in use; otherwise, as there are
- * 16 bytes at least up to its end, that may be overwritten.
+ * From byte `n` on: what the last 16 bytes are, when `n` of them are padding,
+ * and which of them count. From 8 + n on, the same of 8 bytes.
+ */
+#define EIGHT(x) x, x, x, x, x, x, x, x
+static const unsigned char padding_is[] = { EIGHT(0), EIGHT(0), 0,
+					    EIGHT(PADDING), EIGHT(PADDING) };
+static const unsigned char padding_counts[] = { EIGHT(0), EIGHT(0),
+						EIGHT(0xff), EIGHT(0xff) };
+
+/* Padding of more than 16 bytes. */
+INLINE void padding_write_long(unsigned char *p, size_t n)
+{
+	size_t last = lesser(n, PADDING_MAX) - 16;
+
+	wide_put(p, last, WIDE(PADDING));
+	wide_put(p, lesser(32, last), WIDE(PADDING));
+	wide_put(p, lesser(16, last), WIDE(PADDING));
+	wide_put(p, 0, wide_at(padding_is, 16));
+}
+
+/*
+ * Write padding, before whose end are 16 bytes at least. `keep`: what is
+ * before it is in use; otherwise it may be overwritten.
  */
 INLINE void padding_write(unsigned char *p, size_t n, bool keep)
 {
-	const wide_word all = WIDE(PADDING);
+	wide_word was = { 0, 0 };
 
-	if (!n)
+	if (UNLIKELY(n > 16)) {
+		padding_write_long(p, n);
 		return;
-	if (!keep && LIKELY(n <= sizeof(all)))
-		memcpy(p + n - sizeof(all), &all, sizeof(all));
-	else
-		memset(p, PADDING, n < PADDING_MAX ? n : PADDING_MAX);
-	p[0] = 0;
+	}
+	if (keep)
+		was = wide_at(p + n - 16, 0) & ~wide_at(padding_counts, n);
+	wide_put(p + n - 16, 0, was | wide_at(padding_is, n));
 }
 
 /* The offset of the first byte that is wrong, plus one, or 0. */
@@ -146,22 +188,47 @@ static size_t padding_wrong(const unsigned char *p, size_t n)
 	return good < n ? good + 1 : 0;
 }
 
-/* Is it as it was? As many bytes are before it, which can be read. */
+INLINE bool padding_whole_long(const unsigned char *p, size_t n)
+{
+	size_t last = lesser(n, PADDING_MAX) - 16;
+	wide_word wrong = wide_at(p, 0) ^ wide_at(padding_is, 16);
+
+	wrong |= wide_at(p, lesser(16, last)) ^ WIDE(PADDING);
+	wrong |= wide_at(p, lesser(32, last)) ^ WIDE(PADDING);
+	wrong |= wide_at(p, last) ^ WIDE(PADDING);
+	return !(wrong[0] | wrong[1]);
+}
+
+/*
+ * Is it as it was? As many bytes are before its end. The user's, which he may
+ * just have written, are not read if need not be: that would wait for them.
+ */
 INLINE bool padding_whole(const unsigned char *p, size_t n)
 {
-	uint64_t last;
+	size_t few = lesser(n, 8);
+	uint64_t wrong;
 
-	if (!n)
-		return true;
 	if (UNLIKELY(n > 16))
-		return !padding_wrong(p, n);
-	last = word_at(p + n - 8, 0) ^ WORDS(PADDING);
-	if (n > 8)
-		last |= word_at(p, 1) ^ WORDS(PADDING);
-	else
-		last = last >> 8 >> 8 * (8 - n);
-	return !last && !p[0];
+		return padding_whole_long(p, n);
+	wrong = word_at(p + few - 8, 0) ^ word_at(padding_is, 8 + few);
+	wrong |= word_at(p + n - 8, 0) ^ word_at(padding_is, 8 + n);
+	return !(wrong & word_at(padding_counts, 8 + few));
 }
+
+/*
+ * Where to write and compare poison but at byte 16, by sixteenths of the room,
+ * of which 64 bytes count: in as many steps, whatever the size.
+ */
+static const struct {
+	unsigned char word[5], wide[3];
+} poison_at[] = {
+	{ { 0 }, { 0 } }, /* no block is as small */
+	{ { 16, 16, 16, 16, 16 }, { 8, 8, 8 } },
+	{ { 24, 32, 32, 32, 32 }, { 16, 24, 24 } },
+	{ { 24, 32, 40, 48, 48 }, { 16, 32, 40 } },
+	{ { 24, 32, 40, 48, 56 }, { 16, 32, 48 } },
+};
+#define POISON_AT(room) (&poison_at[lesser(room, POISON_MAX) / 16])
 
 /*
  * The poison of `room` bytes, of which there are 24 or 16 times some more. The
@@ -169,49 +236,56 @@ INLINE bool padding_whole(const unsigned char *p, size_t n)
  */
 INLINE void poison_write(char *p, size_t room, bool deep)
 {
-	const uint64_t all = WORDS(POISON);
-	const wide_word twice = WIDE(POISON);
+	const wide_word all = WIDE(POISON);
+	const unsigned char *at = POISON_AT(room)->wide;
 
 	if (deep)
-		memcpy(p, &twice, 16);
-	if (room >= 40)
-		memcpy(p + 16, &twice, 16);
-	if (room >= 56)
-		memcpy(p + 32, &twice, 16);
-	if (room >= POISON_MAX)
-		memcpy(p + 48, &twice, 16);
-	else
-		memcpy(p + room - 8, &all, 8);
-	if (deep && room > POISON_MAX)
+		wide_put(p, 0, all);
+	wide_put(p, at[0], all);
+	wide_put(p, at[1], all);
+	wide_put(p, at[2], all);
+	if (!deep || room <= POISON_MAX)
+		return;
+	if (room > POISON_CALL) {
 		memset(p + POISON_MAX, POISON, room - POISON_MAX);
+		return;
+	}
+	for (size_t i = POISON_MAX; i + 64 <= room; i += 64)
+		wide_put_four(p + i, all);
+	wide_put_four(p + room - 64, all);
+}
+
+/* All of a block of more than POISON_MAX bytes but link and mark. */
+INLINE bool poison_whole_deep(const char *p, size_t room)
+{
+	const wide_word all = WIDE(POISON);
+	wide_word wrong = wide_wrong_three(p + 16, all);
+
+	for (size_t i = POISON_MAX; i + 64 <= room; i += 64)
+		wrong |= wide_wrong_three(p + i, all) |
+			 (wide_at(p, i + 48) ^ all);
+	wrong |= wide_wrong_three(p + room - 48, all) |
+		 (wide_at(p, room < 80 ? 16 : room - 64) ^ all);
+	return !(wrong[0] | wrong[1]);
 }
 
 INLINE bool poison_whole(const char *p, size_t room, bool deep)
 {
-	wide_word wrong = { 0, 0 };
+	const uint64_t all = WORDS(POISON);
+	const unsigned char *at = POISON_AT(room)->word;
 
-	if (room >= 40)
-		wrong = wide_at(p, 16) ^ WIDE(POISON);
-	if (room >= 56)
-		wrong |= wide_at(p, 32) ^ WIDE(POISON);
-	if (room >= POISON_MAX)
-		wrong |= wide_at(p, 48) ^ WIDE(POISON);
-	else
-		wrong[0] |= word_at(p, room - 8) ^ WORDS(POISON);
-	if (wrong[0] | wrong[1])
-		return false;
-	if (!deep || room <= POISON_MAX)
-		return true;
-	room -= POISON_MAX;
-	return bytes_alike((const unsigned char *)p + POISON_MAX, room,
-			   POISON) == room;
+	if (deep && room > POISON_MAX)
+		return poison_whole_deep(p, room);
+	return word_at(p, 16) == all && word_at(p, at[0]) == all &&
+	       word_at(p, at[1]) == all && word_at(p, at[2]) == all &&
+	       word_at(p, at[3]) == all && word_at(p, at[4]) == all;
 }
 
 /* -- blocks */
 
 INLINE bool seal_is_free(const struct seal *seal, const void *p)
 {
-	return seal_fixed(seal) == seal_free_key(seal_key(p));
+	return seal_pad(seal, seal_free_key(seal_key(p))) <= UINT32_MAX >> 8;
 }
 
 /* The user's size is known unless the seal is broken. */
@@ -230,8 +304,7 @@ static struct facts seal_facts(const struct seal *seal, const void *p)
 INLINE bool seal_good(const struct seal *seal, const void *p, uint64_t key,
 		      bool deep)
 {
-	return seal_fixed(seal) == key &&
-	       SEAL_PAD(seal->word) <= seal_room(seal, p) &&
+	return seal_pad(seal, key) <= seal_room(seal, p) &&
 	       !(deep && seal->by->freed);
 }
 
@@ -239,7 +312,7 @@ INLINE bool seal_good(const struct seal *seal, const void *p, uint64_t key,
 INLINE bool seal_whole(const struct seal *seal, const void *p, uint64_t key,
 		       bool deep)
 {
-	size_t pad = SEAL_PAD(seal->word);
+	size_t pad = seal_pad(seal, key);
 
 	return seal_good(seal, p, key, deep) &&
 	       padding_whole((const unsigned char *)seal - pad, pad);
@@ -281,14 +354,12 @@ INLINE void seal_poison(struct seal *seal, void *p, bool deep)
 	seal->word ^= SEAL_FLIP;
 }
 
-/* It is not as a free block should be, unless it never was used. */
+/* It is not as a free block should be. */
 SLOW void seal_written(const struct seal *seal, const void *p, size_t from)
 {
 	size_t end = seal_room(seal, p), good;
 	struct facts f;
 
-	if (!seal->word)
-		return;
 	if (!DEEP && end > POISON_MAX)
 		end = POISON_MAX;
 	good = from +
@@ -298,20 +369,33 @@ SLOW void seal_written(const struct seal *seal, const void *p, size_t from)
 	report(WRITE_AFTER_FREE, p, f);
 }
 
-/* A block that is free, or never was used: nobody must have written to it. */
-INLINE void seal_reuse(const struct seal *seal, const void *p, uint64_t key,
-		       bool deep)
+/* A block is free, or never was used: has nobody written to it? */
+INLINE bool seal_untouched(const struct seal *seal, const void *p, uint64_t key,
+			   bool deep)
 {
-	if (UNLIKELY(seal_fixed(seal) != seal_free_key(key)) ||
-	    UNLIKELY(!poison_whole(p, seal_room(seal, p), deep)))
+	size_t room = seal_room(seal, p);
+
+	return LIKELY(seal_pad(seal, seal_free_key(key)) <= room) ?
+		       poison_whole(p, room, deep) :
+		       !seal->word;
+}
+
+static void seal_reuse(const struct seal *seal, const void *p)
+{
+	if (!seal_untouched(seal, p, seal_key(p), DEEP))
 		seal_written(seal, p, sizeof(struct block));
 }
 
 /* Where link and mark are going to be, if they never were there. */
-static void seal_links(void *p, size_t size)
+INLINE bool seal_links_whole(const void *p)
 {
-	if (word_at(p, 0) != WORDS(POISON) || word_at(p, 8) != WORDS(POISON))
-		seal_written(seal_of(p, size, DEEP), p, 0);
+	return word_at(p, 0) == WORDS(POISON) && word_at(p, 8) == WORDS(POISON);
+}
+
+static void seal_links(const void *p)
+{
+	if (!seal_links_whole(p))
+		seal_written(seal_of(p, slab_size(slab_of(p)), DEEP), p, 0);
 }
 
 /*
@@ -351,7 +435,7 @@ static void slab_check_seals(const struct slab *s)
 		const struct seal *seal = seal_of(p, size, DEEP);
 
 		if (!seal->word || seal_is_free(seal, p))
-			seal_reuse(seal, p, seal_key(p), DEEP);
+			seal_reuse(seal, p);
 		else
 			seal_size(seal, p);
 	}

@@ -4,49 +4,69 @@
  * No thread has a fast path then: each call comes here. Most are done by
  * sealed_pop and sealed_push, which give up on whatever is not as it should be.
  */
-INLINE void *sealed_pop_by(size_t n, const void *caller, bool deep)
-{
-	size_t want = (n > GRAIN ? n : GRAIN) + TAIL(deep);
-	struct heap *h = tls.mine;
-	struct block *b, *next;
-	struct seal *seal;
-	struct mag *m;
-	uint64_t key;
-	unsigned c;
 
-	if ((uintptr_t)h <= (uintptr_t)DEAD || n - 1 >= SLAB_MAX - TAIL(deep))
-		return NULL;
-	c = want <= LINEAR_MAX ? (unsigned)((want + GRAIN - 1) / GRAIN) :
-				 class_of_medium(want);
-	m = &h->mag[c];
-	b = m->head;
+/* A block of class `k` / GRAIN from the magazine; NULL: the long way. */
+INLINE void *sealed_take(size_t k, size_t n, const void *caller, bool deep)
+{
+	struct mag *m = mag_at(tls.mine, k);
+	struct block *b = m->head, *next;
+	size_t size = classes[k / GRAIN].size;
+	struct seal *seal;
+	uint64_t key;
+
 	if (UNLIKELY(!b))
 		return NULL;
 	next = b->next;
-	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)))
+	seal = seal_of(b, size, deep);
+	key = seal_key(b);
+	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)) ||
+	    UNLIKELY(!seal_untouched(seal, b, key, deep)))
 		return NULL;
+	/* The next one is going to be looked at in the same places. */
+	__builtin_prefetch(next);
+	__builtin_prefetch(seal_of(next, size, deep));
 	m->head = next;
 	m->room++;
 	b->mark = 0;
-	key = seal_key(b);
-	seal = seal_of(b, classes[c].size, deep);
-	seal_reuse(seal, b, key, deep);
 	seal_write(seal, b, n, key, false);
 	if (deep)
 		*seal->by = (struct callers){ caller, NULL };
 	return b;
 }
 
-NOINLINE void *sealed_pop_deep(size_t n, const void *caller)
+/* Is there a block of `n` bytes in the magazine? NULL: the long way. */
+INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
 {
-	return sealed_pop_by(n, caller, true);
+	size_t want = (n > GRAIN ? n : GRAIN) + TAIL(deep);
+
+	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
+	    n - 1 >= SLAB_MAX - TAIL(deep))
+		return NULL;
+	if (LIKELY(want <= LINEAR_MAX))
+		return sealed_take((want + GRAIN - 1) & ~(size_t)(GRAIN - 1), n,
+				   caller, deep);
+	return sealed_take((size_t)class_of_medium(want) * GRAIN, n, caller,
+			   deep);
 }
 
-/* A block of `n` bytes from the magazine; NULL: the long way. */
-NOINLINE void *sealed_pop(size_t n, const void *caller)
+NOINLINE void *sealed_get(size_t n, const void *caller)
 {
-	return DEEP ? sealed_pop_deep(n, caller) :
-		      sealed_pop_by(n, caller, false);
+	return DEEP ? sealed_pop(n, caller, true) :
+		      sealed_pop(n, caller, false);
+}
+
+/* The same of an aligned one, of the first class in which all are. */
+NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
+{
+	size_t want = (n > GRAIN ? n : GRAIN) + config.tail, k;
+
+	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
+	    n - 1 >= SLAB_MAX - config.tail || !power_of_two(align) ||
+	    align > UNIT)
+		return NULL;
+	k = (size_t)class_aligned(class_of(want), align) * GRAIN;
+	return DEEP ? sealed_take(k, n, caller, true) :
+		      sealed_take(k, n, caller, false);
 }
 
 /* Room for `n` bytes and what is behind them. */
@@ -60,8 +80,7 @@ static void *sealed_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 		return mapping_alloc(n, align, false, zero);
 	p = heap_alloc(h, room, align, zero);
 	if (p && tag_is_slab(pagemap_get(p)) && slab_of(p)->sealed) {
-		seal_reuse(seal_of(p, slab_size(slab_of(p)), DEEP), p,
-			   seal_key(p), DEEP);
+		seal_reuse(seal_of(p, slab_size(slab_of(p)), DEEP), p);
 		*zero = false;
 	}
 	return p;
@@ -90,7 +109,7 @@ static void sealed_made(void *p, size_t n, const void *caller)
 }
 
 /* Hold a freed block back, first in a queue, then for a random time. */
-static void *quarantine(struct heap *h, void *p)
+INLINE void *quarantine(struct heap *h, void *p)
 {
 	void **slot = &h->held[h->turn++ % QUARANTINE], *out = *slot;
 
@@ -102,7 +121,7 @@ static void *quarantine(struct heap *h, void *p)
 	p = *slot;
 	*slot = out;
 	if (p)
-		seal_links(p, slab_size(slab_of(p)));
+		seal_links(p);
 	return p;
 }
 
@@ -131,27 +150,35 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct mag **m, bool deep)
 {
 	struct heap *h = tls.mine;
 	struct seal *seal;
+	size_t size;
 	uint32_t k;
 
 	if ((uintptr_t)h <= (uintptr_t)DEAD)
 		return NULL;
 	k = pagemap_get(p) ^ h->tag;
-	if (k > TAG_CLASS_MAX)
+	if (UNLIKELY(k > TAG_CLASS_MAX))
 		return NULL;
 	*m = mag_at(h, k);
 	if (UNLIKELY((uint16_t)(uintptr_t)p * (*m)->recip >= (*m)->limit))
 		return NULL;
-	if (deep && !slab_has(unit_of(p), p))
-		return NULL; /* it may be the inaccessible page */
-	seal = seal_of(p, classes[k / GRAIN].size, deep);
+	size = classes[k / GRAIN].size;
+	if (deep && (uint16_t)(uintptr_t)p + size > UNIT - page_size)
+		return NULL; /* it may be in the inaccessible page */
+	seal = seal_of(p, size, deep);
 	return LIKELY(seal_whole(seal, p, key, deep)) ? seal : NULL;
 }
 
-INLINE bool sealed_push_by(void *p, const void *caller, bool deep)
+/* It goes to its slab, or it is not the thread's own. */
+NOINLINE void sealed_put_far(void *p)
 {
-	uint64_t key = seal_key(p);
+	heap_free(tls.mine, p, pagemap_get(p));
+}
+
+/* Free the thread's own block; false: the long way. */
+INLINE bool sealed_push(void *p, const void *caller, bool deep)
+{
 	struct mag *m = NULL;
-	struct seal *seal = sealed_own(p, key, &m, deep);
+	struct seal *seal = sealed_own(p, seal_key(p), &m, deep);
 
 	if (UNLIKELY(!seal))
 		return false;
@@ -159,28 +186,19 @@ INLINE bool sealed_push_by(void *p, const void *caller, bool deep)
 	if (deep) {
 		seal->by->freed = caller;
 		p = quarantine(tls.mine, p);
-		if (p)
-			heap_free(tls.mine, p, pagemap_get(p));
-	} else if (UNLIKELY(m->room <= 0)) {
-		slab_put(unit_of(p), p);
-	} else {
-		m->room--;
-		block_link(p, m->head);
-		m->head = p;
+		m = p ? mag_of(tls.mine, p) : NULL;
 	}
+	if (LIKELY(m && m->room > 0))
+		mag_put(m, p);
+	else if (p)
+		sealed_put_far(p);
 	return true;
 }
 
-NOINLINE bool sealed_push_deep(void *p, const void *caller)
+NOINLINE bool sealed_put(void *p, const void *caller)
 {
-	return sealed_push_by(p, caller, true);
-}
-
-/* Free the thread's own block; false: the long way. */
-NOINLINE bool sealed_push(void *p, const void *caller)
-{
-	return DEEP ? sealed_push_deep(p, caller) :
-		      sealed_push_by(p, caller, false);
+	return DEEP ? sealed_push(p, caller, true) :
+		      sealed_push(p, caller, false);
 }
 
 /* realloc of the thread's own block; NULL: the long way. */
@@ -188,7 +206,8 @@ static void *sealed_resize(void *p, size_t n, const void *caller)
 {
 	uint64_t key = seal_key(p);
 	struct mag *m = NULL;
-	struct seal *seal = sealed_own(p, key, &m, DEEP);
+	struct seal *seal = DEEP ? sealed_own(p, key, &m, true) :
+				   sealed_own(p, key, &m, false);
 	void *q = NULL;
 
 	if (seal && n && n <= seal_room(seal, p)) {
@@ -198,10 +217,10 @@ static void *sealed_resize(void *p, size_t n, const void *caller)
 		return p;
 	}
 	if (seal && n)
-		q = sealed_pop(n, caller);
+		q = sealed_get(n, caller);
 	if (q) {
-		memcpy(q, p, seal_room(seal, p));
-		sealed_push(p, caller);
+		memcpy(q, p, seal_room(seal, p) - seal_pad(seal, key));
+		sealed_put(p, caller);
 	}
 	return q;
 }
