@@ -247,7 +247,8 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 
 	if (align <= page_size)
 		m = mapping_reuse(len, head, direct);
-	if (!m && align <= page_size && !direct)
+	/* Only one piece can go to the cache when it is closed. */
+	if (!m && align <= page_size && !direct && OPT(check) < 3)
 		m = mapping_assemble(len);
 	*zero = !m;
 	if (!m && !direct)
