@@ -236,15 +236,15 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 	add_relaxed(&os.maps.bytes, -v->len);
 }
 
-/* Choose what goes next, mappings before units; false: nothing. */
-static bool victim_choose(struct victim *v, size_t want)
+/* What goes next: mappings, units, or if `refused`, traps; false: nothing. */
+static bool victim_choose(struct victim *v, size_t want, bool refused)
 {
 	struct cache *from = over_bound();
 
 	if (!from && want)
-		from = os.maps.count  ? &os.maps :
-		       os.units.count ? &os.units :
-					&os.held;
+		from = os.maps.count && !refused  ? &os.maps :
+		       os.units.count && !refused ? &os.units :
+						    &os.held;
 	if (!from || !from->count)
 		return false;
 	if (from == &os.units)
@@ -255,8 +255,10 @@ static bool victim_choose(struct victim *v, size_t want)
 }
 
 /* The system call, without the lock. */
-static bool victim_release(const struct victim *v)
+static bool victim_release(struct victim *v)
 {
+	struct mapping *m = (struct mapping *)v->map;
+
 	EVENT(v->unit ? "purge" : "unmap", v->start, v->len);
 	if (v->unit)
 		return os_purge(v->start, v->len);
@@ -264,6 +266,12 @@ static bool victim_release(const struct victim *v)
 		return true;
 	/* Too many mappings to split one: empty it at least. */
 	os_purge(v->start + page_size, v->len - page_size);
+	/* A trap that stays is none any more: others are to have the memory. */
+	if (v->from == &os.held &&
+	    os_allow(v->start + page_size, v->len - page_size)) {
+		m->trap = m->guard = false;
+		v->from = &os.maps;
+	}
 	return false;
 }
 
@@ -281,14 +289,17 @@ static size_t cache_unlock(size_t want)
 {
 	struct victim v;
 	size_t gone = 0;
-	bool done = true;
+	bool done, refused = false;
 
-	while (done && victim_choose(&v, want > gone ? want - gone : 0)) {
+	while (victim_choose(&v, want > gone ? want - gone : 0, refused)) {
 		lock_drop(&os.lock);
 		done = victim_release(&v);
 		lock_take(&os.lock);
 		victim_return(&v, done);
 		gone += v.len;
+		if (!done && refused)
+			break;
+		refused |= !done;
 	}
 	lock_drop(&os.lock);
 	return gone;

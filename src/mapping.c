@@ -149,6 +149,9 @@ static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
 {
 	struct mapping *m;
 
+	/* It may have been a trap, and have the guard that direct ones lack. */
+	if (direct && OPT(check) > 2)
+		len += page_size;
 	lock_take(&os.lock);
 	m = (struct mapping *)cache_fit(&os.maps, len, direct);
 	if (m && m->span.len < len)
@@ -303,8 +306,10 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	struct mapping *m;
 	bool fresh;
 
+	/* While the kernel takes nothing back there are to be no more. */
 	if (load_relaxed(&os.mappings) + load_relaxed(&os.held.count) >=
-	    GUARDS_MAX)
+		    GUARDS_MAX ||
+	    load_relaxed(&os.maps.count) > OPT(thresh))
 		return NULL;
 	m = align <= page_size ? trap_reuse(len) : NULL;
 	fresh = !m;
@@ -317,10 +322,11 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 		return NULL;
 	m->user = m->base + page_size + body - used;
 	m->asked = n;
-	m->direct = m->trap = true;
+	m->direct = true;
 	if (!m->guard)
 		m->guard = os_forbid(m->base + len - page_size, page_size);
-	if (m->guard && pagemap_add_mapping(m)) {
+	m->trap = m->guard && pagemap_add_mapping(m);
+	if (m->trap) {
 		__atomic_fetch_add(&os.traps, 1, __ATOMIC_RELAXED);
 		*zero = fresh;
 		return m->user;
@@ -350,14 +356,17 @@ static bool trap_vacate(struct mapping *m)
 	return true;
 }
 
-/* What was freed faults from now on, and takes a page at most. */
-static void trap_close(struct mapping *m)
+/* What was freed faults from now on, and takes a page at most; false: no. */
+static bool trap_close(struct mapping *m)
 {
 	size_t len = m->span.len - 2 * page_size;
 	bool empty = !m->direct && trap_vacate(m);
 
-	if (len && os_forbid(trap_body(m), len) && len > page_size && !empty)
+	if (len && !os_forbid(trap_body(m), len))
+		return false;
+	if (len > page_size && !empty)
 		os_purge(trap_body(m), len);
+	return true;
 }
 
 /* Free the block at `p`; false when there is none, or no longer. */
@@ -370,8 +379,7 @@ static bool mapping_free(void *p)
 	if (m->trap)
 		__atomic_fetch_sub(&os.traps, 1, __ATOMIC_RELAXED);
 	m->trap |= OPT(check) > 2 && !m->direct;
-	if (m->trap)
-		trap_close(m);
+	m->trap = m->trap && trap_close(m);
 	mapping_return(m);
 	return true;
 }

@@ -10,7 +10,7 @@ struct census {
 	size_t live;          /* bytes of blocks in use, in slabs and runs */
 	size_t heaps, parked; /* all, and those without a thread */
 	size_t chunks, mapped, mappings, peak; /* of os */
-	struct cache units, maps;
+	struct cache units, maps, held;
 };
 
 static void count_chunk(struct census *n, const struct chunk *c)
@@ -61,6 +61,7 @@ static void take_census(struct census *n)
 	n->peak = os.peak;
 	n->units = os.units;
 	n->maps = os.maps;
+	n->held = os.held;
 	n->heaps = heaps.count;
 	for (const struct heap *h = heaps.all; h; h = h->all)
 		count_heap(n, h);
@@ -121,7 +122,8 @@ static void stat_print(void)
 	output_say(stats_out.path[0] ? &stats_out : &log_out,
 		   "allocator[%d] system=%zu in_use=%zu peak=%zu mmap=%zu "
 		   "munmap=%zu mremap=%zu madvise=%zu mprotect=%zu reused=%zu",
-		   os_pid(), n.chunks * CHUNK + n.mapped + n.maps.bytes,
+		   os_pid(),
+		   n.chunks * CHUNK + n.mapped + n.maps.bytes + n.held.bytes,
 		   n.live + n.mapped, n.peak, tally.mmap, tally.munmap,
 		   tally.mremap, tally.madvise, tally.mprotect, tally.reused);
 }
