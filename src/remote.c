@@ -28,7 +28,7 @@ static struct {
  */
 static void remote_publish(struct batch *e)
 {
-	struct slab *s = e->slab, *first;
+	struct slab *s = e->slab;
 	struct heap *owner = s->heap;
 	uint64_t old = load_relaxed(&s->remote), word;
 	size_t len = s->units * UNIT;
@@ -49,12 +49,8 @@ static void remote_publish(struct batch *e)
 		os_purge(unit_start(s), len);
 		store_release(&s->remote, word & ~PURGING);
 	}
-	if (!(old & PARKED))
-		return;
-	first = load_relaxed(&owner->inbox);
-	do {
-		s->note = first;
-	} while (!cas(&owner->inbox, &first, s));
+	if (old & PARKED)
+		slab_note(s);
 }
 
 /* A thread without a heap publishes at once, under the lock. */

@@ -140,6 +140,16 @@ static void slab_guard(struct slab *s)
 	s->cap = (uint16_t)((room - CLASS_EDGE(slab_size(s))) / slab_size(s));
 }
 
+/* Its owner is to look at it: a note on his inbox. */
+static void slab_note(struct slab *s)
+{
+	struct slab *first = load_relaxed(&s->heap->inbox);
+
+	do {
+		s->note = first;
+	} while (!cas(&s->heap->inbox, &first, s));
+}
+
 /* Make `s` an active slab; the page map learns it last. */
 static void slab_open(struct slab *s, struct heap *h, unsigned c)
 {
@@ -231,13 +241,14 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 
 	if (s->state == SLAB_PARTIAL)
 		partial_remove(s);
-	if (good && s->guarded)
-		good = slab_unguard(s);
-	if (good && (noted || s->state == SLAB_ACTIVE || word & PARKED)) {
+	noted |= s->state == SLAB_ACTIVE || word & PARKED;
+	if (good && noted && (!s->guarded || slab_unguard(s))) {
 		units_free(s, s->units);
 		return;
 	}
 	s->state = good ? SLAB_ZOMBIE : SLAB_LOST;
+	if (good && noted)
+		slab_note(s); /* the kernel refused: once more, later */
 	s->nfree = s->carved; /* the remote word's, too, for the figures */
 }
 

@@ -35,7 +35,7 @@ enum slab_state {
 	SLAB_FULL,    /* asleep: few blocks of it are free */
 	SLAB_PARTIAL, /* on its heap's list of the class */
 	SLAB_ZOMBIE,  /* empty, but a note about it is under way */
-	SLAB_LOST,    /* misused, or not to be given back: it stays */
+	SLAB_LOST,    /* misused: it stays */
 	SLAB_RUN      /* not a slab: one block of whole units */
 };
 
