@@ -109,6 +109,22 @@ static void mapping_resized(struct mapping *m, size_t len)
 	mapping_guard(m);
 }
 
+/*
+ * It is going to be cached, with its header in the first page. It lies further
+ * on in a block that was aligned in a larger mapping.
+ */
+static struct mapping *mapping_retire(struct mapping *m)
+{
+	struct mapping *to = mapping_header(m->base + page_size);
+
+	if (mapping_head(m) < 2 * page_size)
+		return m;
+	*to = *m;
+	if (mapping_callers(m))
+		*mapping_callers(to) = *mapping_callers(m);
+	return to;
+}
+
 /* It is no longer in use. */
 static void mapping_return(struct mapping *m)
 {
@@ -136,7 +152,7 @@ static void mapping_uncache(struct mapping *m, size_t len)
 	}
 	rest.base += len;
 	rest.span.len -= len;
-	s = &mapping_put(rest, mapping_head(m))->span;
+	s = &mapping_put(rest, page_size)->span;
 	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
 	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
 	add_relaxed(&os.maps.bytes, -len);
@@ -144,16 +160,47 @@ static void mapping_uncache(struct mapping *m, size_t len)
 	m->guard = false;
 }
 
-/* A cached mapping of at least `len` bytes, or NULL. */
-static struct mapping *mapping_reuse(size_t len, size_t head, bool direct)
+/* Where a block of this alignment can start. */
+static size_t aligned_head(const struct span *s, size_t align)
 {
+	uintptr_t base = (uintptr_t)((const struct mapping *)s)->base;
+
+	return round_up(base + page_size, align) - base;
+}
+
+/*
+ * The smallest cached one with `body` bytes from there on, or NULL. Only while
+ * the kernel does not unmap what is around an aligned block in a fresh one.
+ */
+static struct span *aligned_fit(size_t body, size_t align)
+{
+	struct span *best = NULL;
+
+	for (struct span *s = over_bound() ? os.maps.newest : NULL; s;
+	     s = s->older)
+		if (s->len >= aligned_head(s, align) + body &&
+		    (!best || s->len < best->len))
+			best = s;
+	return best;
+}
+
+/* A cached mapping of at least `len` bytes, or NULL. */
+static struct mapping *mapping_reuse(size_t len, size_t head, size_t align,
+				     bool direct)
+{
+	bool wide = align > page_size;
 	struct mapping *m;
 
 	/* It may have been a trap, and have the guard that direct ones lack. */
 	if (direct && OPT(check) > 2)
 		len += page_size;
 	lock_take(&os.lock);
-	m = (struct mapping *)cache_fit(&os.maps, len, direct);
+	m = (struct mapping *)(wide ? aligned_fit(len - head, align) :
+				      cache_fit(&os.maps, len, direct));
+	if (wide && m) {
+		len += aligned_head(&m->span, align) - head;
+		head = aligned_head(&m->span, align);
+	}
 	if (m && m->span.len < len)
 		m = NULL;
 	if (m) {
@@ -246,10 +293,8 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 {
 	size_t head = direct && align <= HEADER ? HEADER : page_size;
 	size_t len = round_up(head + n, page_size) + (direct ? 0 : page_size);
-	struct mapping *m = NULL;
+	struct mapping *m = mapping_reuse(len, head, align, direct);
 
-	if (align <= page_size)
-		m = mapping_reuse(len, head, direct);
 	/* Only one piece can go to the cache when it is closed. */
 	if (!m && align <= page_size && !direct && OPT(check) < 3)
 		m = mapping_assemble(len);
@@ -267,7 +312,7 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	/* The page map has to know it before the user does. */
 	if (pagemap_add_mapping(m))
 		return m->user;
-	mapping_return(m);
+	mapping_return(mapping_retire(m));
 	return NULL;
 }
 
@@ -378,6 +423,7 @@ static bool mapping_free(void *p)
 		return false;
 	if (m->trap)
 		__atomic_fetch_sub(&os.traps, 1, __ATOMIC_RELAXED);
+	m = mapping_retire(m);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	m->trap = m->trap && trap_close(m);
 	mapping_return(m);
