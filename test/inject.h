@@ -49,10 +49,10 @@ static struct plan {
 #ifdef __x86_64__
 static const int registers[] = { REG_RDI, REG_RSI, REG_RDX,
 				 REG_R10, REG_R8,  REG_R9 };
-#define REGISTER(c, i) (c)->uc_mcontext.gregs[registers[i]]
+#define REGISTER(c, i) ((long)(c)->uc_mcontext.gregs[registers[i]])
 #define RESULT(c) (c)->uc_mcontext.gregs[REG_RAX]
 #else
-#define REGISTER(c, i) (c)->uc_mcontext.regs[i]
+#define REGISTER(c, i) ((long)(c)->uc_mcontext.regs[i])
 #define RESULT(c) (c)->uc_mcontext.regs[0]
 #endif
 
@@ -103,13 +103,14 @@ TEST_UNUSED static void squatters_leave(void)
 
 	while (squatter_count > 0) {
 		p = squatters[--squatter_count];
+		squatters[squatter_count] = NULL; /* others count first */
 		CHECKF(*p == (uintptr_t)p && p[page / sizeof(*p) - 1] == *p,
 		       "%p was unmapped and then written to", (void *)p);
 		CHECK(munmap(p, page) == 0);
 	}
 }
 
-/* Is this range one mapping? Growing one beyond all bounds says ENOMEM. */
+/* Is this range not one mapping? To grow one beyond all bounds says ENOMEM. */
 static int several(long from, long len)
 {
 	return syscall(SYS_mremap, from, len, len + (1l << 46), 0) == -1 &&

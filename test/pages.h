@@ -24,8 +24,7 @@ static unsigned long pages_auxval(unsigned long type)
 
 static inline long pages_kernel(long, long, long, long, long, long, long);
 
-/* Address space for `len` bytes at a multiple of PAGE; negative if there is
- * none */
+/* `len` bytes at a multiple of PAGE, or a negative error number */
 static long pages_reserve(long len, long flags)
 {
 	long p = syscall(SYS_mmap, 0, len + PAGE, PROT_READ | PROT_WRITE, flags,

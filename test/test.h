@@ -77,15 +77,18 @@ void __libc_free(void *) TEST_WEAK;
 __attribute__((noreturn, format(printf, 4, 5))) TEST_UNUSED static void
 test_fail(const char *file, int line, const char *cond, const char *format, ...)
 {
-	char words[512];
+	char words[512], text[1024];
 	va_list ap;
-	int err = errno;
+	int err = errno, len;
 
 	va_start(ap, format);
 	vsnprintf(words, sizeof(words), format, ap);
 	va_end(ap);
-	dprintf(2, "%s:%d: failed: %s%s%s (errno %d)\n", file, line, cond,
-		*words ? ": " : "", words, err);
+	/* dprintf allocates, and this may be in one of malloc's own calls. */
+	len = snprintf(text, sizeof(text), "%s:%d: failed: %s%s%s (errno %d)\n",
+		       file, line, cond, *words ? ": " : "", words, err);
+	if (len < 0 || write(2, text, strlen(text)) < 0)
+		abort();
 	_exit(TEST_FAILED);
 }
 
