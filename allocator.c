@@ -31,6 +31,7 @@
 #include "src/cache.c"
 #include "src/chunk.c"
 #include "src/mapping.c"
+#include "src/resize.c"
 #include "src/class.h"
 #include "src/slab.c"
 #include "src/seal.c"

@@ -14,8 +14,8 @@
  */
 #define PADDING 0xa5
 #define POISON 0xde
-#define PADDING_MAX 64 /* bytes that are written and checked */
-#define POISON_MAX 64  /* likewise, up to ALLOC_CHECK=2 */
+#define PADDING_MAX 64  /* bytes that are written and checked */
+#define POISON_MAX 64   /* likewise, up to ALLOC_CHECK=2 */
 #define POISON_CALL 512 /* from here on memset is faster */
 
 struct seal {
@@ -145,8 +145,8 @@ INLINE size_t lesser(size_t a, size_t b)
 #define EIGHT(x) x, x, x, x, x, x, x, x
 static const unsigned char padding_is[] = { EIGHT(0), EIGHT(0), 0,
 					    EIGHT(PADDING), EIGHT(PADDING) };
-static const unsigned char padding_counts[] = { EIGHT(0), EIGHT(0),
-						EIGHT(0xff), EIGHT(0xff) };
+static const unsigned char padding_counts[] = { EIGHT(0), EIGHT(0), EIGHT(0xff),
+						EIGHT(0xff) };
 
 /* Padding of more than 16 bytes. */
 INLINE void padding_write_long(unsigned char *p, size_t n)
