@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Threads, fork and exit (thread.c); FULL=1 runs the long counts
 #
-# test/run: early
+# test/run: alone
 
 load lib
 
