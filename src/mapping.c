@@ -295,8 +295,7 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	size_t len = round_up(head + n, page_size) + (direct ? 0 : page_size);
 	struct mapping *m = mapping_reuse(len, head, align, direct);
 
-	/* Only one piece can go to the cache when it is closed. */
-	if (!m && align <= page_size && !direct && OPT(check) < 3)
+	if (!m && align <= page_size && !direct)
 		m = mapping_assemble(len);
 	*zero = !m;
 	if (!m && !direct)
