@@ -379,36 +379,14 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	return NULL;
 }
 
-/*
- * The pages of a freed large block serve others, at another address: the cache
- * gets them. The header that went with them is written anew.
- */
-static bool trap_vacate(struct mapping *m)
-{
-	struct callers by = *mapping_callers(m);
-	struct mapping was = *m;
-	size_t len = was.span.len - (was.guard ? page_size : 0);
-	char *to = was.pieces == 1 ? os_vacate(was.base, len) : NULL;
-
-	if (!to)
-		return false;
-	*m = was;
-	*mapping_callers(m) = by;
-	lock_take(&os.lock);
-	cache_push(&os.maps, range_span(to, len, 1, false));
-	lock_drop(&os.lock);
-	return true;
-}
-
 /* What was freed faults from now on, and takes a page at most; false: no. */
-static bool trap_close(struct mapping *m)
+static bool trap_close(const struct mapping *m)
 {
 	size_t len = m->span.len - 2 * page_size;
-	bool empty = !m->direct && trap_vacate(m);
 
 	if (len && !os_forbid(trap_body(m), len))
 		return false;
-	if (len > page_size && !empty)
+	if (len > page_size)
 		os_purge(trap_body(m), len);
 	return true;
 }

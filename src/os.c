@@ -43,9 +43,7 @@ INLINE long os_syscall(long nr, long a, long b, long c, long d, long e, long f)
 #define os_pid() ((int)os_call(SYS_getpid))
 #define os_tid() ((int)os_call(SYS_gettid))
 
-/* Linux 5.14 and 5.7; older headers lack the names */
-#define OS_POPULATE_WRITE 23
-#define OS_MREMAP_DONTUNMAP 4
+#define OS_POPULATE_WRITE 23 /* Linux 5.14; older headers lack the name */
 
 /* For the statistics: what the kernel was asked, and what it was not. */
 static struct {
@@ -113,14 +111,6 @@ static void *os_remap(void *p, size_t old, size_t len, void *to)
 	TALLY(mremap);
 	return os_memory(os_call(SYS_mremap, p, old, len,
 				 MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
-}
-
-/* Move the pages to where the kernel likes; what stays there is empty. */
-static void *os_vacate(void *p, size_t len)
-{
-	TALLY(mremap);
-	return os_memory(os_call(SYS_mremap, p, len, len,
-				 MREMAP_MAYMOVE | OS_MREMAP_DONTUNMAP, 0));
 }
 
 /* Would it move all of this? Asked first, since to fail unmaps the target. */
