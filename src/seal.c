@@ -4,10 +4,10 @@
  *
  *	user's n bytes | padding | seal | callers (3)
  *
- * Half of the seal depends on the address and on a secret, the rest says how
- * long the padding is and whether the block is free, whose bytes are known then
- * but for link and mark. A block that never was in use has a seal of 0. The
- * first byte is 0 in a block in use, and so is the first of the padding: a
+ * The seal depends on the address and on a secret; to who knows both it says
+ * how long the padding is and whether the block is free, whose bytes are known
+ * then but for link and mark. A block that never was in use has a seal of 0.
+ * The first byte is 0 in a block in use, and so is the first of the padding: a
  * string that is too long by its end does no harm.
  *
  * Mappings have no seal, but padding up to the end of their last page.
@@ -19,11 +19,9 @@
 #define POISON_CALL 512 /* from here on memset is faster */
 
 struct seal {
-	uint64_t word; /* key << 32 | length of the padding << 8 | state */
+	uint64_t word; /* key ^ length of the padding << 8, see SEAL_FLIP */
 	struct callers by[]; /* ALLOC_CHECK=3 */
 };
-#define SEAL_STATE 0xffu /* all of it is set in a free block, none else */
-#define SEAL_PAD(word) ((uint32_t)(word) >> 8)
 
 /* What they take. In hot code `deep`, which is ALLOC_CHECK=3, is constant. */
 #define TAIL(deep) (sizeof(struct seal) + ((deep) ? sizeof(struct callers) : 0))
@@ -40,16 +38,16 @@ INLINE size_t seal_room(const struct seal *seal, const void *p)
 	return (uintptr_t)seal - (uintptr_t)p;
 }
 
-/* What is in the word of a live block, but for the padding's length. */
+/* What the word of a live block without padding is. */
 INLINE uint64_t seal_key(const void *p)
 {
 	uint64_t n = ((uintptr_t)p ^ config.secret) * 0x9e3779b97f4a7c15u;
 
-	return n & ~(uint64_t)UINT32_MAX;
+	return n & ~(uint64_t)0xff;
 }
 
-/* A free block has the complement of key and state. */
-#define SEAL_FLIP (~(uint64_t)UINT32_MAX ^ SEAL_STATE)
+/* A free block has another key, and all bits of its first byte set. */
+#define SEAL_FLIP ((uint64_t)INT32_MIN | 0xff)
 #define seal_free_key(key) ((key) ^ SEAL_FLIP)
 
 /* The padding's length; more than any if `key` is not the word's. */
@@ -291,9 +289,13 @@ INLINE bool seal_is_free(const struct seal *seal, const void *p)
 /* The user's size is known unless the seal is broken. */
 static struct facts seal_facts(const struct seal *seal, const void *p)
 {
-	size_t room = seal_room(seal, p), pad = SEAL_PAD(seal->word);
-	struct facts f = { .size = pad < room ? room - pad : room };
+	size_t room = seal_room(seal, p), pad = seal_pad(seal, seal_key(p));
+	struct facts f = { .size = room };
 
+	if (pad > room)
+		pad = seal_pad(seal, seal_free_key(seal_key(p)));
+	if (pad <= room)
+		f.size -= pad;
 	if (DEEP)
 		f.made = seal->by->made;
 	if (DEEP && seal_is_free(seal, p))
@@ -321,8 +323,8 @@ INLINE bool seal_whole(const struct seal *seal, const void *p, uint64_t key,
 /* The user's size of a live block. */
 static size_t seal_size(const struct seal *seal, const void *p)
 {
-	size_t room = seal_room(seal, p), pad = SEAL_PAD(seal->word);
 	uint64_t key = seal_key(p);
+	size_t room = seal_room(seal, p), pad = seal_pad(seal, key);
 	struct facts f;
 
 	if (LIKELY(seal_whole(seal, p, key, DEEP)))
@@ -344,7 +346,7 @@ INLINE void seal_write(struct seal *seal, void *p, size_t n, uint64_t key,
 	size_t pad = seal_room(seal, p) - n;
 
 	padding_write((unsigned char *)p + n, pad, keep);
-	seal->word = key | pad << 8;
+	seal->word = key ^ pad << 8;
 }
 
 /* A checked block is free from now on. */

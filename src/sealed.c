@@ -5,12 +5,12 @@
  * sealed_pop and sealed_push, which give up on whatever is not as it should be.
  */
 
-/* A block of class `k` / GRAIN from the magazine; NULL: the long way. */
-INLINE void *sealed_take(size_t k, size_t n, const void *caller, bool deep)
+/* A block of `size` bytes, of class `k` / GRAIN; NULL: the long way. */
+INLINE void *sealed_take(size_t k, size_t size, size_t n, const void *caller,
+			 bool deep)
 {
 	struct mag *m = mag_at(tls.mine, k);
 	struct block *b = m->head, *next;
-	size_t size = classes[k / GRAIN].size;
 	struct seal *seal;
 	uint64_t key;
 
@@ -37,16 +37,18 @@ INLINE void *sealed_take(size_t k, size_t n, const void *caller, bool deep)
 /* Is there a block of `n` bytes in the magazine? NULL: the long way. */
 INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
 {
-	size_t want = (n > GRAIN ? n : GRAIN) + TAIL(deep);
+	size_t tail = TAIL(deep), k;
 
-	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
-	    n - 1 >= SLAB_MAX - TAIL(deep))
+	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD || (deep && !n))
 		return NULL;
-	if (LIKELY(want <= LINEAR_MAX))
-		return sealed_take((want + GRAIN - 1) & ~(size_t)(GRAIN - 1), n,
-				   caller, deep);
-	return sealed_take((size_t)class_of_medium(want) * GRAIN, n, caller,
-			   deep);
+	if (LIKELY(n <= LINEAR_MAX - tail)) {
+		k = round_up((n > GRAIN ? n : GRAIN) + tail, GRAIN);
+		return sealed_take(k, k, n, caller, deep);
+	}
+	if (n > SLAB_MAX - tail)
+		return NULL;
+	k = class_of_medium(n + tail);
+	return sealed_take(k * GRAIN, classes[k].size, n, caller, deep);
 }
 
 NOINLINE void *sealed_get(size_t n, const void *caller)
@@ -58,15 +60,14 @@ NOINLINE void *sealed_get(size_t n, const void *caller)
 /* The same of an aligned one, of the first class in which all are. */
 NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
 {
-	size_t want = (n > GRAIN ? n : GRAIN) + config.tail, k;
+	size_t tail = config.tail, k;
 
 	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
-	    n - 1 >= SLAB_MAX - config.tail || !power_of_two(align) ||
-	    align > UNIT)
+	    n - 1 >= SLAB_MAX - tail || !power_of_two(align) || align > UNIT)
 		return NULL;
-	k = (size_t)class_aligned(class_of(want), align) * GRAIN;
-	return DEEP ? sealed_take(k, n, caller, true) :
-		      sealed_take(k, n, caller, false);
+	k = class_aligned(class_of((n > GRAIN ? n : GRAIN) + tail), align);
+	return DEEP ? sealed_take(k * GRAIN, classes[k].size, n, caller, true) :
+		      sealed_take(k * GRAIN, classes[k].size, n, caller, false);
 }
 
 /* Room for `n` bytes and what is behind them. */
