@@ -22,9 +22,6 @@ INLINE void *sealed_take(size_t k, size_t size, size_t n, const void *caller,
 	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)) ||
 	    UNLIKELY(!seal_untouched(seal, b, key, deep)))
 		return NULL;
-	/* The next one is going to be looked at in the same places. */
-	__builtin_prefetch(next);
-	__builtin_prefetch(seal_of(next, size, deep));
 	m->head = next;
 	m->room++;
 	b->mark = 0;
