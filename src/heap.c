@@ -134,6 +134,24 @@ static void heap_empty(struct heap *h)
 	}
 }
 
+/* What ALLOC_CHECK=3 holds back is freed, and what is for others is sent. */
+static void held_flush(struct heap *h)
+{
+	for (void **p = h->held; p < h->held + 2 * QUARANTINE; p++) {
+		struct slab *s = *p ? slab_of(*p) : NULL;
+
+		if (!s)
+			continue;
+		seal_links(*p);
+		if (s->heap == h)
+			slab_put(s, *p);
+		else
+			remote_free(h, s, s->cls, *p);
+		*p = NULL;
+	}
+	remote_flush(h);
+}
+
 /*
  * Do that for each parked heap that has something; or for `all`, since no note
  * comes of what others free in an active slab.
@@ -146,6 +164,8 @@ static void parked_empty(bool all)
 	list = heaps.parked;
 	heaps.parked = NULL;
 	lock_drop(&heaps.lock);
+	for (h = all ? list : NULL; h; h = h->parked)
+		held_flush(h);
 	for (; (h = *end) != NULL; end = &h->parked) {
 		if (all || !h->flushed || load_relaxed(&h->inbox))
 			heap_empty(h);

@@ -109,22 +109,6 @@ static void mapping_resized(struct mapping *m, size_t len)
 	mapping_guard(m);
 }
 
-/*
- * It is going to be cached, with its header in the first page. It lies further
- * on in a block that was aligned in a larger mapping.
- */
-static struct mapping *mapping_retire(struct mapping *m)
-{
-	struct mapping *to = mapping_header(m->base + page_size);
-
-	if (mapping_head(m) < 2 * page_size)
-		return m;
-	*to = *m;
-	if (mapping_callers(m))
-		*mapping_callers(to) = *mapping_callers(m);
-	return to;
-}
-
 /* It is no longer in use. */
 static void mapping_return(struct mapping *m)
 {
@@ -138,69 +122,83 @@ static void mapping_return(struct mapping *m)
 /* -- taking from the cache */
 
 /*
- * Under the lock: take the first `len` bytes of a cached mapping, or all. A
- * rest stays cached, as old as before, under a header of its own.
+ * Under the lock: take the first `len` bytes of a cached mapping. The rest is
+ * cached still, as old as before, under a header of its own.
  */
-static void mapping_uncache(struct mapping *m, size_t len)
+static struct mapping *mapping_cut(struct mapping *m, size_t len)
 {
-	struct mapping rest = *m;
+	struct mapping rest = *m, *to;
 	struct span *s;
 
-	if (m->span.len < len + SPLIT_MIN) {
-		cache_remove(&os.maps, &m->span);
-		return;
-	}
 	rest.base += len;
 	rest.span.len -= len;
-	s = &mapping_put(rest, page_size)->span;
+	to = mapping_put(rest, page_size);
+	s = &to->span;
 	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
 	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
 	add_relaxed(&os.maps.bytes, -len);
 	m->span.len = len;
 	m->guard = false;
+	return to;
 }
 
-/* Where a block of this alignment can start. */
-static size_t aligned_head(const struct span *s, size_t align)
+/* Take so much, or all if the rest would be small. */
+static void mapping_uncache(struct mapping *m, size_t len)
 {
-	uintptr_t base = (uintptr_t)((const struct mapping *)s)->base;
+	if (m->span.len < len + SPLIT_MIN)
+		cache_remove(&os.maps, &m->span);
+	else
+		mapping_cut(m, len);
+}
 
-	return round_up(base + page_size, align) - base;
+/* What is in front of an aligned block and its header. */
+static size_t aligned_front(const struct span *s, size_t align)
+{
+	uintptr_t body =
+		(uintptr_t)((const struct mapping *)s)->base + page_size;
+
+	return round_up(body, align) - body;
 }
 
 /*
- * The smallest cached one with `body` bytes from there on, or NULL. Only while
- * the kernel does not unmap what is around an aligned block in a fresh one.
+ * The smallest cached one in which a block can be aligned, rid of what is in
+ * front, or NULL. Only while the kernel does not unmap what is around such a
+ * block in a fresh mapping.
  */
-static struct span *aligned_fit(size_t body, size_t align)
+static struct mapping *aligned_fit(size_t len, size_t align)
 {
 	struct span *best = NULL;
+	size_t front;
 
 	for (struct span *s = over_bound() ? os.maps.newest : NULL; s;
 	     s = s->older)
-		if (s->len >= aligned_head(s, align) + body &&
+		if (s->len >= aligned_front(s, align) + len &&
 		    (!best || s->len < best->len))
 			best = s;
-	return best;
+	front = best ? aligned_front(best, align) : 0;
+	if (front) {
+		struct span *rest =
+			&mapping_cut((struct mapping *)best, front)->span;
+
+		cache_push(&os.maps, best);
+		best = rest;
+	}
+	return (struct mapping *)best;
 }
 
 /* A cached mapping of at least `len` bytes, or NULL. */
 static struct mapping *mapping_reuse(size_t len, size_t head, size_t align,
 				     bool direct)
 {
-	bool wide = align > page_size;
 	struct mapping *m;
 
 	/* It may have been a trap, and have the guard that direct ones lack. */
 	if (direct && OPT(check) > 2)
 		len += page_size;
 	lock_take(&os.lock);
-	m = (struct mapping *)(wide ? aligned_fit(len - head, align) :
-				      cache_fit(&os.maps, len, direct));
-	if (wide && m) {
-		len += aligned_head(&m->span, align) - head;
-		head = aligned_head(&m->span, align);
-	}
+	m = align > page_size ?
+		    aligned_fit(len, align) :
+		    (struct mapping *)cache_fit(&os.maps, len, direct);
 	if (m && m->span.len < len)
 		m = NULL;
 	if (m) {
@@ -311,7 +309,7 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	/* The page map has to know it before the user does. */
 	if (pagemap_add_mapping(m))
 		return m->user;
-	mapping_return(mapping_retire(m));
+	mapping_return(m);
 	return NULL;
 }
 
@@ -400,7 +398,6 @@ static bool mapping_free(void *p)
 		return false;
 	if (m->trap)
 		__atomic_fetch_sub(&os.traps, 1, __ATOMIC_RELAXED);
-	m = mapping_retire(m);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	m->trap = m->trap && trap_close(m);
 	mapping_return(m);

@@ -168,11 +168,11 @@ static int stat_trim(void)
 
 	engine_init();
 	h = OPT(direct) ? NULL : heap_enter();
-	if (h) {
-		remote_flush(h);
-		heap_empty(h);
-	}
-	heap_leave(h);
+	if (h)
+		held_flush(h);
 	parked_empty(true);
+	if (h)
+		heap_empty(h);
+	heap_leave(h);
 	return cache_empty() > 0;
 }

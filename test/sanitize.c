@@ -18,7 +18,6 @@
 #define PAIRS 2
 #define HANDED 500
 #define SHELVES 32
-#define HELD_MOST ((THREADS + 1) * 128 * 64 * KIB) /* with their slabs */
 #define WRITTEN 512 /* bytes at either end of a large block */
 
 /* What a block begins with */
@@ -193,13 +192,6 @@ static void clear_shelves(void)
 		drop(atomic_exchange(&shelves[i], NULL));
 }
 
-static bool level_3(void)
-{
-	const char *level = getenv("ALLOC_CHECK");
-
-	return level && *level == '3';
-}
-
 /* Threads that end at any time are replaced by others. */
 static void generations(void)
 {
@@ -217,11 +209,7 @@ static void generations(void)
 		CHECK(pthread_join(workers[i].thread, NULL) == 0);
 	clear_shelves();
 	al_malloc_trim(0);
-	/* At level 3 each heap holds freed blocks back: 128 of at most 32 KiB. */
-	if (level_3())
-		CHECKF(al_held() <= HELD_MOST, "%zu bytes", al_held());
-	else
-		CHECKF(al_held() == 0, "%zu bytes", al_held());
+	CHECKF(al_held() == 0, "%zu bytes", al_held());
 }
 
 /* Runs `each` again and again beside threads at work. */
