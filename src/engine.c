@@ -21,17 +21,25 @@ static void engine_init(void)
 /* So many at a time: each costs system calls, two pages and some VMAs. */
 #define SAMPLES_MAX 32
 
-/* Is it time for a sample? One block in N is one, on average. */
-static bool sample_due(struct heap *h)
+/* One block in N is a sample, on average. */
+static uint32_t sample_distance(struct heap *h)
 {
-	size_t n = OPT(sample);
+	return 1 + heap_random(h) % (2 * (uint32_t)OPT(sample) - 1);
+}
 
-	if (h->until && config.slow)
-		h->until--;
-	if (h->until)
+/*
+ * Is it time for one? heap_refill counts what it hands out, which is due at the
+ * slow calls that follow. What comes from no magazine counts for itself.
+ */
+static bool sample_due(struct heap *h, size_t n)
+{
+	bool alone = config.slow || n > SLAB_MAX;
+
+	if (!h->random)
+		h->until = sample_distance(h);
+	if (alone ? h->until <= 0 || --h->until > 0 : h->until > 0)
 		return false;
-	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
-	h->until = n > 1 ? 1 + h->random % (2 * n - 1) : 0;
+	h->until += sample_distance(h);
 	return config.slow || load_relaxed(&os.traps) < SAMPLES_MAX;
 }
 
@@ -42,7 +50,7 @@ NOINLINE void *engine_marked(struct heap *h, size_t n, size_t align, bool *zero)
 	void *p;
 
 	if (OPT(sample) && h)
-		due |= sample_due(h);
+		due |= sample_due(h, n);
 	p = due ? trap_alloc(n, align, zero) : NULL;
 	return p || !h || OPT(check) < 2 ? p : sealed_alloc(h, n, align, zero);
 }

@@ -297,32 +297,6 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 	return m->active->sealed ? seal_carved(m->active, list, *n) : list;
 }
 
-/*
- * When one of `n` blocks is to be a sample only those before it stay: the call
- * that it is for comes the slow way then. Tells how many they are.
- */
-static unsigned sample_cut(struct heap *h, struct block *list, unsigned n)
-{
-	size_t keep = h->until ? h->until : 1;
-	struct block *rest, *next;
-
-	if (config.slow || n <= h->until) {
-		h->until -= config.slow ? 0 : n;
-		return n;
-	}
-	for (size_t i = 1; i < keep; i++, list = list->next)
-		if (!block_is_free(list))
-			return n; /* that is going to be found */
-	rest = list->next;
-	block_link(list, NULL);
-	for (; rest && block_is_free(rest); rest = next) {
-		next = rest->next;
-		slab_put(slab_of(rest), rest);
-	}
-	h->until = 0;
-	return (unsigned)keep;
-}
-
 /* Fill a magazine, pop one. `zero`: all but its first two words is zeroed. */
 static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 {
@@ -346,8 +320,8 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 			return NULL;
 		*zero = n == 1 && m->active->fresh;
 	}
-	if (OPT(sample))
-		n = sample_cut(h, list, n);
+	if (UNLIKELY(OPT(sample)) && !config.slow)
+		h->until -= n;
 	m->head = list->next;
 	list->mark = 0;
 	m->room = (int32_t)m->max - (int32_t)n + 1;

@@ -315,13 +315,17 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 
 #define trap_body(m) ((m)->base + page_size)
 
-/* One that was freed ALLOC_THRESH frees ago, for `len` bytes of OS memory. */
+/*
+ * One that was freed ALLOC_THRESH frees ago, for `len` bytes of OS memory. Half
+ * as many samples were freed in that time, at most.
+ */
 static struct mapping *trap_reuse(size_t len)
 {
+	size_t others = OPT(thresh) / (OPT(sample) > 1 && !OPT(direct) ? 2 : 1);
 	struct mapping *m = NULL;
 
 	lock_take(&os.lock);
-	if (os.held.count && os.held.count >= OPT(thresh) &&
+	if (os.held.count && os.held.count >= others &&
 	    os.held.oldest->len == len) {
 		m = (struct mapping *)os.held.oldest;
 		cache_remove(&os.held, &m->span);

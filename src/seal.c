@@ -76,6 +76,13 @@ static void seal_init(bool quick)
 		os_seal(&config, CONFIG_ALIGN);
 }
 
+/* What nobody can tell who doesn't know the secret. */
+INLINE uint32_t heap_random(struct heap *h)
+{
+	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
+	return h->random >> 8;
+}
+
 /* -- padding and poison: without branches that depend on small sizes */
 
 #define WORDS(x) ((x)*0x0101010101010101u)

@@ -114,8 +114,7 @@ INLINE void *quarantine(struct heap *h, void *p)
 	*slot = p;
 	if (!out)
 		return NULL;
-	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
-	slot = &h->held[QUARANTINE + (h->random >> 16) % QUARANTINE];
+	slot = &h->held[QUARANTINE + heap_random(h) % QUARANTINE];
 	p = *slot;
 	*slot = out;
 	if (p)

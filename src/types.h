@@ -131,7 +131,7 @@ struct heap {
 	struct heap *all;           /* next of all; heaps.lock */
 	uint8_t populate[CLASSES];  /* log2 of the next batch of pages */
 	bool used[CLASSES];         /* refilled since the last trim */
-	size_t until;               /* blocks to hand out before a sample */
+	int64_t until;              /* blocks to hand out before a sample */
 	uint32_t random, turn;      /* of the quarantine */
 	void *held[2 * QUARANTINE]; /* a queue, then chosen at random */
 };

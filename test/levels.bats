@@ -160,6 +160,21 @@ says()
 	[ "$missed" -ge 2 ]
 }
 
+# 20 of 200,000: the distances are even from 1 to 20,000
+@test "levels: ALLOC_SAMPLE=10000 takes one block in 10,000" {
+	local i sum=0
+	level_1
+	export ALLOC_SAMPLE=10000
+	for i in {1..10}; do
+		mistake sampled_rate 24
+		[[ ${lines[0]} =~ ^([0-9]+)\ samples$ ]]
+		echo "${BASH_REMATCH[1]}"
+		sum=$((sum + BASH_REMATCH[1]))
+	done
+	[ $sum -ge 160 ]
+	[ $sum -le 240 ]
+}
+
 @test "levels: ALLOC_ABORT=0 reports, ignores the call and goes on" {
 	local case level
 	export ALLOC_ABORT=0
