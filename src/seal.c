@@ -80,7 +80,7 @@ static void seal_init(bool quick)
 INLINE uint32_t heap_random(struct heap *h)
 {
 	h->random = h->random * 1664525 + (uint32_t)config.secret + 1013904223;
-	return h->random >> 8;
+	return h->random;
 }
 
 /* -- padding and poison: without branches that depend on small sizes */

@@ -114,7 +114,7 @@ INLINE void *quarantine(struct heap *h, void *p)
 	*slot = p;
 	if (!out)
 		return NULL;
-	slot = &h->held[QUARANTINE + heap_random(h) % QUARANTINE];
+	slot = &h->held[QUARANTINE + (heap_random(h) >> 16) % QUARANTINE];
 	p = *slot;
 	*slot = out;
 	if (p)
