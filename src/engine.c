@@ -265,9 +265,11 @@ NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 
 NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 {
-	void *q = p && config.quick ? sealed_resize(p, n, caller) : NULL;
+	void *q = NULL;
 	size_t size;
 
+	if (config.quick)
+		q = p ? sealed_resize(p, n, caller) : sealed_get(n, caller);
 	if (q)
 		return q;
 	size = p ? block_size(p, USE_REALLOC) : 0;

@@ -165,10 +165,16 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct mag **m, bool deep)
 	return LIKELY(seal_whole(seal, p, key, deep)) ? seal : NULL;
 }
 
-/* It goes to its slab, or it is not the thread's own. */
+/* It comes from quarantine, and may not be the thread's own. */
 NOINLINE void sealed_put_far(void *p)
 {
 	heap_free(tls.mine, p, pagemap_get(p));
+}
+
+/* The magazine is full. */
+NOINLINE void sealed_put_home(void *p)
+{
+	slab_put(unit_of(p), p);
 }
 
 /* Free the thread's own block; false: the long way. */
@@ -187,6 +193,8 @@ INLINE bool sealed_push(void *p, const void *caller, bool deep)
 	}
 	if (LIKELY(m && m->room > 0))
 		mag_put(m, p);
+	else if (!deep)
+		sealed_put_home(p);
 	else if (p)
 		sealed_put_far(p);
 	return true;
