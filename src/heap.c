@@ -48,7 +48,7 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 /* heap_push counted the block in: count it out, the slab takes it. */
 NOINLINE void heap_free_full(struct heap *h, void *p)
 {
-	struct slab *s = unit_of(p);
+	struct slab *s = CHECKS ? unit_of(p) : slab_of(p);
 
 	h->mag[s->cls].room++;
 	if (WRONG(!slab_has(s, p) || block_is_free(p)))

@@ -87,6 +87,18 @@ with()
 }
 
 # Only what git would have in a clone, and the command as it is in the README
+@test "build: without checks (-DCHECKS=0) it frees as much" {
+	local so=$BATS_TEST_TMPDIR/lib.so
+	export ALLOC_STATS=$BATS_TEST_TMPDIR/stats
+	cc_test walk
+	"${CC:-cc}" -O2 -shared -fPIC -DLOGGER=0 -DTRACE_ON=0 -DCHECKS=0 \
+		"${WARNINGS[@]}" allocator.c -o "$so"
+	ALLOC_SO=$so pre build/test/walk 7 300000
+	cat "$ALLOC_STATS"
+	[[ $(<"$ALLOC_STATS") =~ in_use=([0-9]+) ]]
+	[ "${BASH_REMATCH[1]}" -lt 2000000 ]
+}
+
 @test "build: the plain command, verbatim, from a clean copy" {
 	local copy=$BATS_TEST_TMPDIR/copy
 	mkdir "$copy"
