@@ -30,7 +30,6 @@ static struct {
 #define SEARCH_MAX 128           /* chunks looked at for a run */
 #define SPARE_MAX 2              /* chunks kept without a unit in use */
 #define GROWTH (1 * MIB)         /* what counts as growing */
-#define HUGE_MIN 32              /* chunks; later ones are of huge pages */
 
 INLINE struct chunk *chunk_of(const void *p)
 {
@@ -415,7 +414,7 @@ static struct slab *units_take(unsigned n, enum units kind)
 }
 
 /* A new chunk of free units; false when memory is out. */
-static bool chunk_map(void)
+static bool chunk_map(bool huge)
 {
 	struct chunk *c = fresh_map(CHUNK, CHUNK, 0);
 
@@ -426,7 +425,7 @@ static bool chunk_map(void)
 		range_unmap((char *)c, CHUNK);
 		return false;
 	}
-	if (load_relaxed(&os.chunks) >= HUGE_MIN)
+	if (huge)
 		os_huge(c, CHUNK);
 	chunk_add(c);
 	return true;

@@ -79,3 +79,10 @@ INLINE unsigned class_aligned(unsigned c, size_t align)
 /* Slabs of a heap that carved so much are populated ahead, 2^n pages a time. */
 #define POPULATE_MIN (8 * MIB)
 #define POPULATE_LOG2_MAX 4
+
+/*
+ * Chunks are of huge pages when this heap carved so much and the process has so
+ * many: a thread that uses little of its slabs would have all of them resident.
+ */
+#define HUGE_MIN (128 * MIB)
+#define HUGE_CHUNKS 32

@@ -184,6 +184,7 @@ static void parked_empty(bool all)
 static struct slab *heap_units(struct heap *h, unsigned n, bool first)
 {
 	struct slab *s = first ? units_take(n, CLEAN) : NULL;
+	bool huge;
 
 	if (!s)
 		s = units_take(n, DIRTY);
@@ -200,7 +201,8 @@ static struct slab *heap_units(struct heap *h, unsigned n, bool first)
 		parked_empty(false);
 		s = units_take(n, ANY);
 	}
-	while (!s && chunk_map())
+	huge = h->carved >= HUGE_MIN && load_relaxed(&os.chunks) >= HUGE_CHUNKS;
+	while (!s && chunk_map(huge))
 		s = units_take(n, ANY);
 	return s;
 }

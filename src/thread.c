@@ -44,7 +44,7 @@ static struct heap *heap_new(void)
 {
 	struct heap *h = NULL;
 
-	if (load_relaxed(&os.chunks) || chunk_map())
+	if (load_relaxed(&os.chunks) || chunk_map(false))
 		h = os_map(round_up(sizeof(*h), page_size));
 	lock_take(&heaps.lock);
 	if (heaps.count + 1 >= HEAPS_MAX)

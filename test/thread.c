@@ -790,18 +790,27 @@ static void *touches_classes(void *arg)
 static int idle_cost(size_t top)
 {
 	enum { THREADS = 500 };
-	size_t begin = test_rss();
-	pid_t pid = fork();
-	int i;
+	size_t begin = test_rss(), end;
+	int ends[2], i;
+	pid_t pid;
 
+	CHECK(pipe(ends) == 0);
+	pid = fork();
 	CHECK(pid >= 0);
-	if (pid)
-		return test_wait(pid) * 4;
-	idle_top = top;
-	for (i = 0; i < THREADS; i++)
-		start(touches_classes, NULL);
-	await_idle(THREADS);
-	_exit((int)((test_rss() - begin) / KIB / THREADS / 4));
+	if (pid == 0) {
+		idle_top = top;
+		for (i = 0; i < THREADS; i++)
+			start(touches_classes, NULL);
+		await_idle(THREADS);
+		end = test_rss();
+		CHECK(write(ends[1], &end, sizeof(end)) == sizeof(end));
+		_exit(0);
+	}
+	close(ends[1]);
+	CHECK(read(ends[0], &end, sizeof(end)) == sizeof(end));
+	CHECK(test_wait(pid) == 0);
+	close(ends[0]);
+	return (int)((end - begin) / KIB / THREADS);
 }
 
 /* 500 threads: what each costs beyond what the C library needs for it */
