@@ -48,6 +48,13 @@ static const struct class classes[] = {
 _Static_assert(sizeof(classes) == CLASSES * sizeof(*classes),
 	       "the table has a row for each class");
 
+/* Class `k` / GRAIN. */
+INLINE const struct class *class_at(size_t k)
+{
+	return (const struct class *)((const char *)classes + k);
+}
+_Static_assert(sizeof(struct class) == GRAIN, "a class k lies at 16 * k");
+
 /* The class of sizes above LINEAR_MAX, up to SLAB_MAX. */
 INLINE unsigned class_of_medium(size_t n)
 {

@@ -168,29 +168,36 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 
 /* -- the slow halves of the entry points */
 
-/* What is not as it should be goes the long way, which says so. */
+/* What is not as it should be goes this way, which says so. */
+NOINLINE void free_long(void *p, const void *caller)
+{
+	if (p) {
+		trace_free(p, caller);
+		engine_free(p, caller);
+	}
+}
+
 NOINLINE void free_sealed(void *p, const void *caller)
 {
 	if (UNLIKELY(!sealed_push(p, NULL, false)))
-		engine_free(p, caller);
+		free_long(p, caller);
 }
 
 NOINLINE void free_deep(void *p, const void *caller)
 {
 	if (UNLIKELY(!sealed_push(p, caller, true)))
-		engine_free(p, caller);
+		free_long(p, caller);
 }
 
 NOINLINE void free_slow(void *p, const void *caller)
 {
-	if (!p)
-		return;
-	if (UNLIKELY(config.quick)) {
-		DEEP ? free_deep(p, caller) : free_sealed(p, caller);
-		return;
+	if (config.quick == 2) {
+		free_sealed(p, caller);
+	} else if (config.quick == 3) {
+		free_deep(p, caller);
+	} else {
+		free_long(p, caller);
 	}
-	trace_free(p, caller);
-	engine_free(p, caller);
 }
 
 /* The size that the program says it was is looked at from ALLOC_CHECK=2 on. */
@@ -251,16 +258,22 @@ NOINLINE void *alloc_deep(size_t n, const void *caller)
 	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, caller);
 }
 
+NOINLINE void *alloc_aligned(size_t n, size_t align, const void *caller)
+{
+	void *p = config.quick ? sealed_get_aligned(n, align, caller) : NULL;
+
+	return p ? p : alloc_long(n, align, caller);
+}
+
 NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 {
-	void *p = NULL;
-
-	if (UNLIKELY(config.quick)) {
-		if (LIKELY(align == GRAIN))
-			return DEEP ? alloc_deep(n, caller) : alloc_sealed(n);
-		p = sealed_get_aligned(n, align, caller);
-	}
-	return p ? p : alloc_long(n, align, caller);
+	if (align != GRAIN)
+		return alloc_aligned(n, align, caller);
+	if (config.quick == 2)
+		return alloc_sealed(n);
+	if (config.quick == 3)
+		return alloc_deep(n, caller);
+	return alloc_long(n, align, caller);
 }
 
 NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)

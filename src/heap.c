@@ -285,6 +285,7 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
 	struct mag *m = &h->mag[c];
 	bool first = !m->max;
+	struct slab *s;
 	struct block *list;
 
 	if (first)
@@ -295,8 +296,14 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 			return NULL;
 		slab_open(m->active, h, c);
 	}
-	list = slab_carve(m->active, n);
-	return m->active->sealed ? seal_carved(m->active, list, *n) : list;
+	s = m->active;
+	list = slab_carve(s, n);
+	if (UNLIKELY(!list)) {
+		m->active = NULL;
+		slab_sleep(s);
+		return refill_carve(h, c, n);
+	}
+	return s->sealed ? seal_carved(s, list, *n) : list;
 }
 
 /* Fill a magazine, pop one. `zero`: all but its first two words is zeroed. */

@@ -25,7 +25,7 @@ static struct config {
 	uint64_t secret; /* see seal.c */
 	size_t tail;     /* bytes a sealed block has beyond the user's */
 	bool slow;       /* no thread is to have a fast path */
-	bool quick;      /* nothing but seals is asked for */
+	uint8_t quick;   /* ALLOC_CHECK 2 or 3, if that is all asked for */
 	bool marked;     /* blocks are sealed, or some are traps */
 } __attribute__((aligned(CONFIG_ALIGN))) config = {
 	.value = { [OPT_thresh] = 200, [OPT_check] = 1, [OPT_abort] = 1 },

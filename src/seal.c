@@ -69,7 +69,8 @@ static void seal_init(bool quick)
 	if (OPT(check) < 2)
 		return;
 	config.tail = TAIL(DEEP);
-	config.quick = quick && !OPT(sample) && !OPT(direct);
+	if (quick && !OPT(sample) && !OPT(direct))
+		config.quick = (uint8_t)OPT(check);
 	if (!os.chunks) /* else there are blocks with the other mark */
 		mark_salt = (uintptr_t)config.secret;
 	if (page_size <= CONFIG_ALIGN)
@@ -221,28 +222,37 @@ INLINE bool padding_whole(const unsigned char *p, size_t n)
 }
 
 /*
- * Where to write and compare poison but at byte 16, by sixteenths of the room,
- * of which 64 bytes count: in as many steps, whatever the size.
+ * Where to write and compare poison but at byte 16, by the class, whose seal
+ * leaves 24 bytes or 16 times some more, of which 64 count: in as many steps,
+ * whatever the size. At ALLOC_CHECK=3 blocks have the room of the class below.
  */
-static const struct {
+static const struct steps {
 	unsigned char word[5], wide[3];
-} poison_at[] = {
-	{ { 0 }, { 0 } }, /* no block is as small */
-	{ { 16, 16, 16, 16, 16 }, { 8, 8, 8 } },
-	{ { 24, 32, 32, 32, 32 }, { 16, 24, 24 } },
-	{ { 24, 32, 40, 48, 48 }, { 16, 32, 40 } },
-	{ { 24, 32, 40, 48, 56 }, { 16, 32, 48 } },
+} poison_at[CLASSES] = {
+	[2] = { { 16, 16, 16, 16, 16 }, { 8, 8, 8 } },
+	[3] = { { 24, 32, 32, 32, 32 }, { 16, 24, 24 } },
+	[4] = { { 24, 32, 40, 48, 48 }, { 16, 32, 40 } },
+	[5 ... CLASSES - 1] = { { 24, 32, 40, 48, 56 }, { 16, 32, 48 } },
 };
-#define POISON_AT(room) (&poison_at[lesser(room, POISON_MAX) / 16])
 
-/*
- * The poison of `room` bytes, of which there are 24 or 16 times some more. The
- * first 16 are those of link and mark, but in quarantine.
- */
-INLINE void poison_write(char *p, size_t room, bool deep)
+/* Of class `k` / GRAIN. */
+INLINE const struct steps *poison_steps(size_t k, bool deep)
+{
+	_Static_assert(sizeof(struct steps) == GRAIN / 2, "it lies at k / 2");
+	return (const struct steps *)((const char *)poison_at + k / 2) - deep;
+}
+
+INLINE const struct steps *poison_steps_of(size_t room)
+{
+	return &poison_at[1 + lesser(room, POISON_MAX) / GRAIN];
+}
+
+/* The first 16 bytes are those of link and mark, but in quarantine. */
+INLINE void poison_write(char *p, size_t room, const struct steps *steps,
+			 bool deep)
 {
 	const wide_word all = WIDE(POISON);
-	const unsigned char *at = POISON_AT(room)->wide;
+	const unsigned char *at = steps->wide;
 
 	if (deep)
 		wide_put(p, 0, all);
@@ -274,10 +284,11 @@ INLINE bool poison_whole_deep(const char *p, size_t room)
 	return !(wrong[0] | wrong[1]);
 }
 
-INLINE bool poison_whole(const char *p, size_t room, bool deep)
+INLINE bool poison_whole(const char *p, size_t room, const struct steps *steps,
+			 bool deep)
 {
 	const uint64_t all = WORDS(POISON);
-	const unsigned char *at = POISON_AT(room)->word;
+	const unsigned char *at = steps->word;
 
 	if (deep && room > POISON_MAX)
 		return poison_whole_deep(p, room);
@@ -357,9 +368,10 @@ INLINE void seal_write(struct seal *seal, void *p, size_t n, uint64_t key,
 }
 
 /* A checked block is free from now on. */
-INLINE void seal_poison(struct seal *seal, void *p, bool deep)
+INLINE void seal_poison(struct seal *seal, void *p, const struct steps *steps,
+			bool deep)
 {
-	poison_write(p, seal_room(seal, p), deep);
+	poison_write(p, seal_room(seal, p), steps, deep);
 	seal->word ^= SEAL_FLIP;
 }
 
@@ -380,18 +392,19 @@ SLOW void seal_written(const struct seal *seal, const void *p, size_t from)
 
 /* A block is free, or never was used: has nobody written to it? */
 INLINE bool seal_untouched(const struct seal *seal, const void *p, uint64_t key,
-			   bool deep)
+			   const struct steps *steps, bool deep)
 {
 	size_t room = seal_room(seal, p);
 
 	return LIKELY(seal_pad(seal, seal_free_key(key)) <= room) ?
-		       poison_whole(p, room, deep) :
+		       poison_whole(p, room, steps, deep) :
 		       !seal->word;
 }
 
 static void seal_reuse(const struct seal *seal, const void *p)
 {
-	if (!seal_untouched(seal, p, seal_key(p), DEEP))
+	if (!seal_untouched(seal, p, seal_key(p),
+			    poison_steps_of(seal_room(seal, p)), DEEP))
 		seal_written(seal, p, sizeof(struct block));
 }
 

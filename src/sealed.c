@@ -11,6 +11,7 @@ INLINE void *sealed_take(size_t k, size_t size, size_t n, const void *caller,
 {
 	struct mag *m = mag_at(tls.mine, k);
 	struct block *b = m->head, *next;
+	const struct steps *steps = poison_steps(k, deep);
 	struct seal *seal;
 	uint64_t key;
 
@@ -20,7 +21,7 @@ INLINE void *sealed_take(size_t k, size_t size, size_t n, const void *caller,
 	seal = seal_of(b, size, deep);
 	key = seal_key(b);
 	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)) ||
-	    UNLIKELY(!seal_untouched(seal, b, key, deep)))
+	    UNLIKELY(!seal_untouched(seal, b, key, steps, deep)))
 		return NULL;
 	m->head = next;
 	m->room++;
@@ -44,8 +45,8 @@ INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
 	}
 	if (n > SLAB_MAX - tail)
 		return NULL;
-	k = class_of_medium(n + tail);
-	return sealed_take(k * GRAIN, classes[k].size, n, caller, deep);
+	k = class_of_medium(n + tail) * GRAIN;
+	return sealed_take(k, class_at(k)->size, n, caller, deep);
 }
 
 NOINLINE void *sealed_get(size_t n, const void *caller)
@@ -136,14 +137,21 @@ static void *sealed_free(struct heap *h, void *p, const void *caller)
 		return p;
 	seal = seal_of(p, slab_size(s), DEEP);
 	seal_size(seal, p);
-	seal_poison(seal, p, DEEP);
+	seal_poison(seal, p, poison_steps_of(seal_room(seal, p)), DEEP);
 	if (DEEP)
 		seal->by->freed = caller;
 	return h && DEEP ? quarantine(h, p) : p;
 }
 
+/* The magazine of a block, and its class times GRAIN. */
+struct own {
+	struct mag *m;
+	size_t k;
+};
+
 /* The seal of the thread's own live block, if all is as it was; else NULL. */
-INLINE struct seal *sealed_own(void *p, uint64_t key, struct mag **m, bool deep)
+INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
+			       bool deep)
 {
 	struct heap *h = tls.mine;
 	struct seal *seal;
@@ -155,10 +163,10 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct mag **m, bool deep)
 	k = pagemap_get(p) ^ h->tag;
 	if (UNLIKELY(k > TAG_CLASS_MAX))
 		return NULL;
-	*m = mag_at(h, k);
-	if (UNLIKELY((uint16_t)(uintptr_t)p * (*m)->recip >= (*m)->limit))
+	*own = (struct own){ mag_at(h, k), k };
+	if (UNLIKELY((uint16_t)(uintptr_t)p * own->m->recip >= own->m->limit))
 		return NULL;
-	size = classes[k / GRAIN].size;
+	size = class_at(k)->size;
 	if (deep && (uint16_t)(uintptr_t)p + size > UNIT - page_size)
 		return NULL; /* it may be in the inaccessible page */
 	seal = seal_of(p, size, deep);
@@ -180,19 +188,19 @@ NOINLINE void sealed_put_home(void *p)
 /* Free the thread's own block; false: the long way. */
 INLINE bool sealed_push(void *p, const void *caller, bool deep)
 {
-	struct mag *m = NULL;
-	struct seal *seal = sealed_own(p, seal_key(p), &m, deep);
+	struct own own = { NULL, 0 };
+	struct seal *seal = sealed_own(p, seal_key(p), &own, deep);
 
 	if (UNLIKELY(!seal))
 		return false;
-	seal_poison(seal, p, deep);
+	seal_poison(seal, p, poison_steps(own.k, deep), deep);
 	if (deep) {
 		seal->by->freed = caller;
 		p = quarantine(tls.mine, p);
-		m = p ? mag_of(tls.mine, p) : NULL;
+		own.m = p ? mag_of(tls.mine, p) : NULL;
 	}
-	if (LIKELY(m && m->room > 0))
-		mag_put(m, p);
+	if (LIKELY(own.m && own.m->room > 0))
+		mag_put(own.m, p);
 	else if (!deep)
 		sealed_put_home(p);
 	else if (p)
@@ -210,9 +218,9 @@ NOINLINE bool sealed_put(void *p, const void *caller)
 static void *sealed_resize(void *p, size_t n, const void *caller)
 {
 	uint64_t key = seal_key(p);
-	struct mag *m = NULL;
-	struct seal *seal = DEEP ? sealed_own(p, key, &m, true) :
-				   sealed_own(p, key, &m, false);
+	struct own own;
+	struct seal *seal = DEEP ? sealed_own(p, key, &own, true) :
+				   sealed_own(p, key, &own, false);
 	void *q = NULL;
 
 	if (seal && n && n <= seal_room(seal, p)) {

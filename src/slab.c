@@ -132,7 +132,8 @@ static void slab_guard(struct slab *s)
 {
 	size_t room = s->units * UNIT - page_size;
 
-	if (load_relaxed(&os.guards) >= GUARDS_MAX ||
+	/* Pages may be as large as a unit. */
+	if (!room || load_relaxed(&os.guards) >= GUARDS_MAX ||
 	    !os_forbid(slab_guard_page(s), page_size))
 		return;
 	__atomic_fetch_add(&os.guards, 1, __ATOMIC_RELAXED);
@@ -285,11 +286,11 @@ static struct block *slab_take_list(struct slab *s, unsigned *n)
 }
 
 /* Fault in what carving is about to touch, in batches that double. */
-static void slab_populate(struct slab *s, size_t end)
+static void slab_populate(struct slab *s, size_t carved, size_t end)
 {
 	uint8_t *log2 = &s->heap->populate[s->cls];
 	size_t size = slab_size(s), mask = page_size - 1;
-	size_t done = (s->carved * size + mask) >> page_shift;
+	size_t done = (carved * size + mask) >> page_shift;
 	size_t need = (end + mask) >> page_shift;
 	size_t all = (s->cap * size + mask) >> page_shift;
 	size_t from = done > s->ready ? done : s->ready;
@@ -323,27 +324,33 @@ INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
 
 /*
  * Carve and link what fits the pages of the next block, which is the least.
+ * NULL: a signal handler that interrupted malloc took what there was.
  * Small blocks keep off the end: a vector load with a mask that reaches into a
  * page without memory is right, but costs a hundred times as much.
  */
 static struct block *slab_carve(struct slab *s, unsigned *n)
 {
-	size_t size = slab_size(s), edge = CLASS_EDGE(size);
-	char *first = unit_start(s) + s->carved * size;
-	size_t end = round_up((uintptr_t)first + size + edge, page_size) - edge;
-	unsigned k = (unsigned)((end - (uintptr_t)first) / size);
-	char *p = first;
+	size_t size = slab_size(s), edge = CLASS_EDGE(size), end;
+	uint16_t carved = s->carved;
+	unsigned k;
+	char *first, *p;
 
-	if (k > (unsigned)(s->cap - s->carved))
-		k = s->cap - s->carved;
+	do {
+		first = p = unit_start(s) + carved * size;
+		end = round_up((uintptr_t)p + size + edge, page_size) - edge;
+		k = (unsigned)((end - (uintptr_t)p) / size);
+		if (k > (unsigned)(s->cap - carved))
+			k = s->cap - carved;
+		if (!k)
+			return NULL;
+	} while (!cas(&s->carved, &carved, (uint16_t)(carved + k)));
 	if (s->fresh && s->heap->carved >= POPULATE_MIN)
-		slab_populate(s, (s->carved + k) * size);
+		slab_populate(s, carved, (carved + k) * size);
 	if (s->fresh)
 		slab_untouched(s, first, k);
 	for (unsigned i = 1; i < k; i++, p += size)
 		block_link((struct block *)p, (struct block *)(p + size));
 	block_link((struct block *)p, NULL);
-	store_relaxed(&s->carved, (uint16_t)(s->carved + k));
 	s->heap->carved += k * size;
 	*n = k;
 	return (struct block *)first;

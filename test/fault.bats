@@ -64,6 +64,7 @@ paged()
 # What must hold with any size of pages
 with_pages() # BYTES
 {
+	local name
 	paged "$1"
 	fault none
 	ALLOC_THRESH=0 fault none
@@ -71,9 +72,12 @@ with_pages() # BYTES
 	sweep 5 500
 	ALLOC_THRESH=0 sweep 3 200
 	ALLOC_DIRECT=1 sweep 3 200
-	run pre build/test/contract
-	echo "$output"
-	[ "$status" -eq 0 ]
+	for name in $(build/test/contract list); do
+		(
+			[ "$name" != free_returns ] || level_1
+			pre build/test/contract "$name"
+		)
+	done
 }
 
 @test "fault: every case of fault.c is run here" {

@@ -15,6 +15,11 @@ setup_file()
 	with_allocator "${CC:-cc}" fuzz-asan "${ASAN[@]}" "${player[@]}"
 }
 
+setup()
+{
+	level_1 # the strings say which level they are played at
+}
+
 play() # PROGRAM ARGUMENT...
 {
 	steady "build/test/$1" "${@:2}" >"$BATS_TEST_TMPDIR/log" ||
