@@ -177,12 +177,6 @@ NOINLINE void free_long(void *p, const void *caller)
 	}
 }
 
-NOINLINE void free_sealed(void *p, const void *caller)
-{
-	if (UNLIKELY(!sealed_push(p, NULL, false)))
-		free_long(p, caller);
-}
-
 NOINLINE void free_deep(void *p, const void *caller)
 {
 	if (UNLIKELY(!sealed_push(p, caller, true)))
@@ -191,13 +185,12 @@ NOINLINE void free_deep(void *p, const void *caller)
 
 NOINLINE void free_slow(void *p, const void *caller)
 {
-	if (config.quick == 2) {
-		free_sealed(p, caller);
-	} else if (config.quick == 3) {
+	if (config.quick == 2 && LIKELY(sealed_push(p, NULL, false)))
+		return;
+	if (config.quick == 3)
 		free_deep(p, caller);
-	} else {
+	else
 		free_long(p, caller);
-	}
 }
 
 /* The size that the program says it was is looked at from ALLOC_CHECK=2 on. */

@@ -57,11 +57,16 @@ NOINLINE void heap_free_full(struct heap *h, void *p)
 		slab_put(s, p);
 }
 
+INLINE void mag_push(struct mag *m, struct block *b)
+{
+	block_link(b, m->head);
+	m->head = b;
+}
+
 INLINE void mag_put(struct mag *m, struct block *b)
 {
 	m->room--;
-	block_link(b, m->head);
-	m->head = b;
+	mag_push(m, b);
 }
 
 /* The magazine for blocks of the slab at `p`, if that is the thread's own. */

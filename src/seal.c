@@ -41,9 +41,7 @@ INLINE size_t seal_room(const struct seal *seal, const void *p)
 /* What the word of a live block without padding is. */
 INLINE uint64_t seal_key(const void *p)
 {
-	uint64_t n = ((uintptr_t)p ^ config.secret) * 0x9e3779b97f4a7c15u;
-
-	return n & ~(uint64_t)0xff;
+	return ((uintptr_t)p ^ config.secret) * 0x3779b97f4a7c1500u;
 }
 
 /* A free block has another key, and all bits of its first byte set. */
@@ -146,13 +144,14 @@ INLINE size_t lesser(size_t a, size_t b)
 
 /*
  * From byte `n` on: what the last 16 bytes are, when `n` of them are padding,
- * and which of them count. From 8 + n on, the same of 8 bytes.
+ * and from PADDING_COUNTS + n on, which of them count.
  */
 #define EIGHT(x) x, x, x, x, x, x, x, x
-static const unsigned char padding_is[] = { EIGHT(0), EIGHT(0), 0,
-					    EIGHT(PADDING), EIGHT(PADDING) };
-static const unsigned char padding_counts[] = { EIGHT(0), EIGHT(0), EIGHT(0xff),
-						EIGHT(0xff) };
+#define PADDING_COUNTS 33
+static const unsigned char padding_is[] = {
+	EIGHT(0), EIGHT(0), 0,           EIGHT(PADDING), EIGHT(PADDING),
+	EIGHT(0), EIGHT(0), EIGHT(0xff), EIGHT(0xff),
+};
 
 /* Padding of more than 16 bytes. */
 INLINE void padding_write_long(unsigned char *p, size_t n)
@@ -178,7 +177,8 @@ INLINE void padding_write(unsigned char *p, size_t n, bool keep)
 		return;
 	}
 	if (keep)
-		was = wide_at(p + n - 16, 0) & ~wide_at(padding_counts, n);
+		was = wide_at(p + n - 16, 0) &
+		      ~wide_at(padding_is, PADDING_COUNTS + n);
 	wide_put(p + n - 16, 0, was | wide_at(padding_is, n));
 }
 
@@ -205,20 +205,25 @@ INLINE bool padding_whole_long(const unsigned char *p, size_t n)
 	return !(wrong[0] | wrong[1]);
 }
 
-/*
- * Is it as it was? As many bytes are before its end. The user's, which he may
- * just have written, are not read if need not be: that would wait for them.
- */
-INLINE bool padding_whole(const unsigned char *p, size_t n)
+INLINE uint64_t padding_wrong_word(const unsigned char *end,
+				   const unsigned char *is, size_t i)
 {
-	size_t few = lesser(n, 8);
-	uint64_t wrong;
+	return (word_at(end - 16, i) ^ word_at(is, i)) &
+	       word_at(is, PADDING_COUNTS + i);
+}
 
-	if (UNLIKELY(n > 16))
-		return padding_whole_long(p, n);
-	wrong = word_at(p + few - 8, 0) ^ word_at(padding_is, 8 + few);
-	wrong |= word_at(p + n - 8, 0) ^ word_at(padding_is, 8 + n);
-	return !(wrong & word_at(padding_counts, 8 + few));
+/*
+ * Is that of up to 16 bytes as it was? As many are before its `end`. They are
+ * read by words: a wide one would wait for what the user has just written.
+ */
+INLINE bool padding_whole(const unsigned char *end, size_t n)
+{
+	const unsigned char *is = padding_is;
+
+	__asm__("" : "+r"(is)); /* or gcc takes an address for each word */
+	is += n;
+	return !(padding_wrong_word(end, is, 0) |
+		 padding_wrong_word(end, is, 8));
 }
 
 /*
@@ -227,19 +232,23 @@ INLINE bool padding_whole(const unsigned char *p, size_t n)
  * whatever the size. At ALLOC_CHECK=3 blocks have the room of the class below.
  */
 static const struct steps {
-	unsigned char word[5], wide[3];
+	_Alignas(GRAIN) unsigned char word[5];
+	unsigned char wide[3];
 } poison_at[CLASSES] = {
 	[2] = { { 16, 16, 16, 16, 16 }, { 8, 8, 8 } },
 	[3] = { { 24, 32, 32, 32, 32 }, { 16, 24, 24 } },
 	[4] = { { 24, 32, 40, 48, 48 }, { 16, 32, 40 } },
 	[5 ... CLASSES - 1] = { { 24, 32, 40, 48, 56 }, { 16, 32, 48 } },
 };
+_Static_assert(sizeof(struct steps) == GRAIN, "a class k lies at 16 * k");
+
+/* Of all blocks of at least POISON_MAX. */
+#define POISON_STEPS_LARGE (&poison_at[CLASSES - 1])
 
 /* Of class `k` / GRAIN. */
 INLINE const struct steps *poison_steps(size_t k, bool deep)
 {
-	_Static_assert(sizeof(struct steps) == GRAIN / 2, "it lies at k / 2");
-	return (const struct steps *)((const char *)poison_at + k / 2) - deep;
+	return (const struct steps *)((const char *)poison_at + k) - deep;
 }
 
 INLINE const struct steps *poison_steps_of(size_t room)
@@ -321,21 +330,18 @@ static struct facts seal_facts(const struct seal *seal, const void *p)
 	return f;
 }
 
-INLINE bool seal_good(const struct seal *seal, const void *p, uint64_t key,
-		      bool deep)
-{
-	return seal_pad(seal, key) <= seal_room(seal, p) &&
-	       !(deep && seal->by->freed);
-}
-
 /* A live block, and what is behind the user's bytes is as it was. */
 INLINE bool seal_whole(const struct seal *seal, const void *p, uint64_t key,
 		       bool deep)
 {
+	const unsigned char *end = (const unsigned char *)seal;
 	size_t pad = seal_pad(seal, key);
 
-	return seal_good(seal, p, key, deep) &&
-	       padding_whole((const unsigned char *)seal - pad, pad);
+	if (deep && UNLIKELY(seal->by->freed != NULL))
+		return false;
+	if (LIKELY(pad <= 16))
+		return padding_whole(end, pad);
+	return pad <= seal_room(seal, p) && padding_whole_long(end - pad, pad);
 }
 
 /* The user's size of a live block. */
@@ -349,7 +355,7 @@ static size_t seal_size(const struct seal *seal, const void *p)
 		return room - pad;
 	f = seal_facts(seal, p);
 	f.damage = room + 1;
-	if (seal_good(seal, p, key, DEEP))
+	if (pad <= room && !(DEEP && seal->by->freed))
 		f.damage +=
 			padding_wrong((const unsigned char *)seal - pad, pad) -
 			1 - pad;
@@ -409,14 +415,9 @@ static void seal_reuse(const struct seal *seal, const void *p)
 }
 
 /* Where link and mark are going to be, if they never were there. */
-INLINE bool seal_links_whole(const void *p)
-{
-	return word_at(p, 0) == WORDS(POISON) && word_at(p, 8) == WORDS(POISON);
-}
-
 static void seal_links(const void *p)
 {
-	if (!seal_links_whole(p))
+	if (word_at(p, 0) != WORDS(POISON) || word_at(p, 8) != WORDS(POISON))
 		seal_written(seal_of(p, slab_size(slab_of(p)), DEEP), p, 0);
 }
 

@@ -6,12 +6,12 @@
  */
 
 /* A block of `size` bytes, of class `k` / GRAIN; NULL: the long way. */
-INLINE void *sealed_take(size_t k, size_t size, size_t n, const void *caller,
+INLINE void *sealed_take(size_t k, size_t size, size_t n,
+			 const struct steps *steps, const void *caller,
 			 bool deep)
 {
 	struct mag *m = mag_at(tls.mine, k);
 	struct block *b = m->head, *next;
-	const struct steps *steps = poison_steps(k, deep);
 	struct seal *seal;
 	uint64_t key;
 
@@ -41,12 +41,14 @@ INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
 		return NULL;
 	if (LIKELY(n <= LINEAR_MAX - tail)) {
 		k = round_up((n > GRAIN ? n : GRAIN) + tail, GRAIN);
-		return sealed_take(k, k, n, caller, deep);
+		return sealed_take(k, k, n, poison_steps(k, deep), caller,
+				   deep);
 	}
 	if (n > SLAB_MAX - tail)
 		return NULL;
 	k = class_of_medium(n + tail) * GRAIN;
-	return sealed_take(k, class_at(k)->size, n, caller, deep);
+	return sealed_take(k, class_at(k)->size, n, POISON_STEPS_LARGE, caller,
+			   deep);
 }
 
 NOINLINE void *sealed_get(size_t n, const void *caller)
@@ -63,9 +65,12 @@ NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
 	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
 	    n - 1 >= SLAB_MAX - tail || !power_of_two(align) || align > UNIT)
 		return NULL;
-	k = class_aligned(class_of((n > GRAIN ? n : GRAIN) + tail), align);
-	return DEEP ? sealed_take(k * GRAIN, classes[k].size, n, caller, true) :
-		      sealed_take(k * GRAIN, classes[k].size, n, caller, false);
+	k = GRAIN *
+	    class_aligned(class_of((n > GRAIN ? n : GRAIN) + tail), align);
+	return DEEP ? sealed_take(k, class_at(k)->size, n,
+				  poison_steps(k, true), caller, true) :
+		      sealed_take(k, class_at(k)->size, n,
+				  poison_steps(k, false), caller, false);
 }
 
 /* Room for `n` bytes and what is behind them. */
@@ -179,9 +184,10 @@ NOINLINE void sealed_put_far(void *p)
 	heap_free(tls.mine, p, pagemap_get(p));
 }
 
-/* The magazine is full. */
-NOINLINE void sealed_put_home(void *p)
+/* The magazine is full: out of its count. */
+NOINLINE void sealed_put_home(void *p, struct mag *m)
 {
+	m->room++;
 	slab_put(unit_of(p), p);
 }
 
@@ -194,15 +200,18 @@ INLINE bool sealed_push(void *p, const void *caller, bool deep)
 	if (UNLIKELY(!seal))
 		return false;
 	seal_poison(seal, p, poison_steps(own.k, deep), deep);
-	if (deep) {
-		seal->by->freed = caller;
-		p = quarantine(tls.mine, p);
-		own.m = p ? mag_of(tls.mine, p) : NULL;
+	if (!deep) {
+		if (LIKELY(--own.m->room >= 0))
+			mag_push(own.m, p);
+		else
+			sealed_put_home(p, own.m);
+		return true;
 	}
+	seal->by->freed = caller;
+	p = quarantine(tls.mine, p);
+	own.m = p ? mag_of(tls.mine, p) : NULL;
 	if (LIKELY(own.m && own.m->room > 0))
 		mag_put(own.m, p);
-	else if (!deep)
-		sealed_put_home(p);
 	else if (p)
 		sealed_put_far(p);
 	return true;
