@@ -45,13 +45,18 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 	return b;
 }
 
-/* heap_push counted the block in: count it out, the slab takes it. */
+/*
+ * heap_push counted the block in: count it out, the slab takes it. A block may
+ * start at `p`, said heap_push; that one was carved is seen here.
+ */
 NOINLINE void heap_free_full(struct heap *h, void *p)
 {
 	struct slab *s = CHECKS ? unit_of(p) : slab_of(p);
+	struct mag *m = &h->mag[s->cls];
+	uint64_t nr = (uint64_t)(uint16_t)(uintptr_t)p * m->recip >> 32;
 
-	h->mag[s->cls].room++;
-	if (WRONG(!slab_has(s, p) || block_is_free(p)))
+	m->room++;
+	if (WRONG(nr >= load_relaxed(&s->carved) || block_is_free(p)))
 		misused(p, USE_FREE);
 	else
 		slab_put(s, p);
