@@ -87,9 +87,6 @@ INLINE unsigned class_aligned(unsigned c, size_t align)
 #define POPULATE_MIN (8 * MIB)
 #define POPULATE_LOG2_MAX 4
 
-/*
- * Chunks are of huge pages when this heap carved so much and the process has so
- * many: a thread that uses little of its slabs would have all of them resident.
- */
+/* Only a heap that carved so much fills huge pages; and beyond so many. */
 #define HUGE_MIN (128 * MIB)
 #define HUGE_CHUNKS 32

@@ -45,10 +45,7 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 	return b;
 }
 
-/*
- * heap_push counted the block in: count it out, the slab takes it. A block may
- * start at `p`, said heap_push; that one was carved is seen here.
- */
+/* heap_push saw that a block may start at `p`, and counted it in. */
 NOINLINE void heap_free_full(struct heap *h, void *p)
 {
 	struct slab *s = CHECKS ? unit_of(p) : slab_of(p);
