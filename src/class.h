@@ -87,6 +87,6 @@ INLINE unsigned class_aligned(unsigned c, size_t align)
 #define POPULATE_MIN (8 * MIB)
 #define POPULATE_LOG2_MAX 4
 
-/* Only a heap that carved so much fills huge pages; and beyond so many. */
+/* Beyond so many, a heap that carved so much has chunks of huge pages. */
 #define HUGE_MIN (128 * MIB)
 #define HUGE_CHUNKS 32

@@ -86,7 +86,6 @@ with()
 	done
 }
 
-# Only what git would have in a clone, and the command as it is in the README
 @test "build: without checks (-DCHECKS=0) it frees as much" {
 	local so=$BATS_TEST_TMPDIR/lib.so
 	export ALLOC_STATS=$BATS_TEST_TMPDIR/stats
@@ -99,6 +98,7 @@ with()
 	[ "${BASH_REMATCH[1]}" -lt 2000000 ]
 }
 
+# Only what git would have in a clone, and the command as it is in the README
 @test "build: the plain command, verbatim, from a clean copy" {
 	local copy=$BATS_TEST_TMPDIR/copy
 	mkdir "$copy"
