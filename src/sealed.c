@@ -18,6 +18,8 @@ INLINE void *sealed_take(size_t k, size_t size, size_t n,
 	if (UNLIKELY(!b))
 		return NULL;
 	next = b->next;
+	__builtin_prefetch(next); /* all its lines are going to be looked at */
+	__builtin_prefetch(seal_of(next, size, deep));
 	seal = seal_of(b, size, deep);
 	key = seal_key(b);
 	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)) ||
