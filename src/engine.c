@@ -27,6 +27,13 @@ static uint32_t sample_distance(struct heap *h)
 	return 1 + heap_random(h) % (2 * (uint32_t)OPT(sample) - 1);
 }
 
+/* Is a block of a magazine not one, nor sealed? */
+INLINE bool sample_later(const struct heap *h, size_t n)
+{
+	return h && h->until > 0 && n <= SLAB_MAX && !config.slow &&
+	       !config.tail;
+}
+
 /*
  * Is it time for one? heap_refill counts what it hands out, which is due at the
  * slow calls that follow. What comes from no magazine counts for itself.
@@ -67,7 +74,7 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		h = OPT(direct) ? NULL : heap_enter();
 	}
 	if (n <= PTRDIFF_MAX && power_of_two(align)) {
-		if (UNLIKELY(config.marked))
+		if (UNLIKELY(config.marked) && !sample_later(h, n))
 			p = engine_marked(h, n, align, zero);
 		if (p)
 			; /* that is it */

@@ -14,9 +14,8 @@
  */
 #define PADDING 0xa5
 #define POISON 0xde
-#define PADDING_MAX 64  /* bytes that are written and checked */
-#define POISON_MAX 64   /* likewise, up to ALLOC_CHECK=2 */
-#define POISON_CALL 512 /* from here on memset is faster */
+#define PADDING_MAX 64 /* bytes that are written and checked */
+#define POISON_MAX 64  /* likewise, up to ALLOC_CHECK=2 */
 
 struct seal {
 	uint64_t word; /* key ^ length of the padding << 8, see SEAL_FLIP */
@@ -121,14 +120,6 @@ INLINE wide_word wide_at(const void *p, size_t i)
 INLINE void wide_put(void *p, size_t i, wide_word word)
 {
 	memcpy((char *)p + i, &word, sizeof(word));
-}
-
-INLINE void wide_put_four(void *p, wide_word word)
-{
-	wide_put(p, 0, word);
-	wide_put(p, 16, word);
-	wide_put(p, 32, word);
-	wide_put(p, 48, word);
 }
 
 INLINE wide_word wide_wrong_three(const void *p, wide_word all)
@@ -268,15 +259,8 @@ INLINE void poison_write(char *p, size_t room, const struct steps *steps,
 	wide_put(p, at[0], all);
 	wide_put(p, at[1], all);
 	wide_put(p, at[2], all);
-	if (!deep || room <= POISON_MAX)
-		return;
-	if (room > POISON_CALL) {
+	if (deep && room > POISON_MAX)
 		memset(p + POISON_MAX, POISON, room - POISON_MAX);
-		return;
-	}
-	for (size_t i = POISON_MAX; i + 64 <= room; i += 64)
-		wide_put_four(p + i, all);
-	wide_put_four(p + room - 64, all);
 }
 
 /* All of a block of more than POISON_MAX bytes but link and mark. */

@@ -100,11 +100,11 @@ static void sealed_made(void *p, size_t n, const void *caller)
 	size_t size;
 
 	if (tag_is_slab(tag) || tag == TAG_RUN) {
-		const struct slab *s = slab_of(p);
+		const struct slab *s = config.tail ? slab_of(p) : NULL;
 
-		size = tag == TAG_RUN ? s->units * UNIT : slab_size(s);
-		if (!s->sealed)
+		if (!s || !s->sealed)
 			return;
+		size = tag == TAG_RUN ? s->units * UNIT : slab_size(s);
 		seal_write(seal_of(p, size, DEEP), p, n, seal_key(p), true);
 		if (DEEP)
 			*seal_of(p, size, true)->by =
