@@ -292,18 +292,21 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 {
 	struct mag *m = &h->mag[c];
 	bool first = !m->max;
-	struct slab *s;
+	struct slab *s = m->active, *active = NULL;
 	struct block *list;
 
 	if (first)
 		mag_init(m, &classes[c]);
-	if (!m->active) {
-		m->active = heap_units(h, classes[c].units, first);
-		if (!m->active)
+	if (!s) {
+		s = heap_units(h, classes[c].units, first);
+		if (!s)
 			return NULL;
-		slab_open(m->active, h, c);
+		slab_open(s, h, c);
+		if (!cas(&m->active, &active, s)) {
+			slab_release(s, false); /* a signal handler has one */
+			s = active;
+		}
 	}
-	s = m->active;
 	list = slab_carve(s, n);
 	if (UNLIKELY(!list)) {
 		m->active = NULL;

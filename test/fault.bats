@@ -69,6 +69,7 @@ with_pages() # BYTES
 	fault none
 	ALLOC_THRESH=0 fault none
 	ALLOC_DIRECT=1 fault none
+	ALLOC_CHECK=3 fault none
 	sweep 5 500
 	ALLOC_THRESH=0 sweep 3 200
 	ALLOC_DIRECT=1 sweep 3 200
