@@ -468,6 +468,17 @@ survives()
 	survives signal
 }
 
+@test "startup: malloc may be interrupted anywhere by such a handler" {
+	local check
+	cc_test step
+	for check in 1 2 3; do
+		ALLOC_CHECK=$check run pre build/test/step 1000 11
+		echo "ALLOC_CHECK=$check: $status $output"
+		[ "$status" -ne 77 ] || skip "$output"
+		[ "$status" -eq 0 ]
+	done
+}
+
 @test "startup: a jump out of such a handler does not hang" {
 	level_1
 	survives signal jump
