@@ -349,7 +349,7 @@ static void check_seals(const struct heap *h)
 	for (int list = FULL; list <= AVAIL && heaps.count == 1; list++)
 		for (c = os.first[list]; c; c = c->next)
 			for (struct slab *s = c->unit;
-			     s < c->unit + CHUNK_UNITS - 1; s++)
+			     s < c->unit + (CHUNK_UNITS - 1); s++)
 				if (tag_is_slab(pagemap_get(unit_start(s))) &&
 				    !s->back && s->sealed)
 					slab_check_seals(s);

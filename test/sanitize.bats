@@ -6,7 +6,7 @@ load lib
 load sanitize
 
 export LIMIT=100
-CASES=(generations handover forks figures late_first)
+CASES=(generations handover forks figures late_first alone)
 
 setup_file()
 {

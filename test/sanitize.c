@@ -356,7 +356,24 @@ static void late_first(void)
 	free(text);
 }
 
-#define CASES(X) X(generations) X(handover) X(forks) X(figures) X(late_first)
+/* At levels 2 and 3 what a process with one thread leaves is looked at. */
+static void alone(void)
+{
+	for (size_t n = 1; n < 64 * KIB; n += n / 8 + 1) {
+		unsigned char *p = al_malloc(n);
+
+		al_free(al_malloc(n));
+		memset(p, 1, n);
+	}
+}
+
+#define CASES(X) \
+	X(generations) \
+	X(handover) \
+	X(forks) \
+	X(figures) \
+	X(late_first) \
+	X(alone)
 
 static const struct test tests[] = { CASES(TEST_ROW) };
 
