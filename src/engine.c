@@ -27,7 +27,7 @@ static uint32_t sample_distance(struct heap *h)
 	return 1 + heap_random(h) % (2 * (uint32_t)OPT(sample) - 1);
 }
 
-/* Is a block of a magazine not one, nor sealed? */
+/* Samples are all that is made of blocks, and the next is not due yet. */
 INLINE bool sample_later(const struct heap *h, size_t n)
 {
 	return h && h->until > 0 && n <= SLAB_MAX && !config.slow &&
