@@ -21,18 +21,22 @@ static const char *const misuse_text[][4] = {
 	[USE_SIZE] = MISUSES("usable size of freed pointer", "usable size"),
 };
 
-/* A block of this slab starts at `p` and was carved; see class.h. */
-INLINE bool slab_has(const struct slab *s, const void *p)
+/* A block of this slab's class starts at `p` and was carved; see class.h. */
+INLINE bool class_has(const struct class *k, const void *p)
 {
-	uint32_t offset = (uint32_t)((const char *)p - unit_start(s));
-	const struct class *k = &classes[s->cls];
-	uint64_t product = (uint64_t)offset * k->recip;
-	uint32_t carved = load_relaxed(&s->carved);
+	uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * k->recip;
+	const struct slab *s;
+	size_t offset;
 
-	if (k->limit)
-		return (uint32_t)product < k->limit && product >> 32 < carved;
-	return offset % k->size == 0 && offset / k->size < carved;
+	if (LIKELY(k->limit))
+		return (uint32_t)product < k->limit &&
+		       product >> 32 < load_relaxed(&unit_of(p)->carved);
+	s = slab_of(p);
+	offset = (size_t)((const char *)p - unit_start(s));
+	return offset % k->size == 0 &&
+	       offset / k->size < load_relaxed(&s->carved);
 }
+#define slab_has(s, p) class_has(&classes[(s)->cls], p)
 
 /* Does `p` lie in a live mapping? Its header is looked for, going back. */
 static bool mapping_around(const char *p)

@@ -46,10 +46,9 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 }
 
 /* heap_push saw that a block may start at `p`, and counted it in. */
-NOINLINE void heap_free_full(struct heap *h, void *p)
+NOINLINE void heap_free_full(struct mag *m, void *p)
 {
 	struct slab *s = CHECKS ? unit_of(p) : slab_of(p);
-	struct mag *m = &h->mag[s->cls];
 	uint64_t nr = (uint64_t)(uint16_t)(uintptr_t)p * m->recip >> 32;
 
 	m->room++;
@@ -74,10 +73,9 @@ INLINE void mag_put(struct mag *m, struct block *b)
 /* The magazine for blocks of the slab at `p`, if that is the thread's own. */
 INLINE struct mag *mag_of(struct heap *h, const void *p)
 {
-	const uint32_t *slot = pagemap_slot(p);
-	uint32_t k = LIKELY(slot != NULL) ? load_relaxed(slot) : 0;
+	uint32_t k = pagemap_get(p) ^ h->tag;
 
-	k ^= h->tag; /* a foreign, remote, run's or mapping's tag is above */
+	/* A foreign, remote, run's or mapping's tag is above. */
 	return LIKELY(k <= TAG_CLASS_MAX) ? mag_at(h, k) : NULL;
 }
 
@@ -93,7 +91,7 @@ INLINE bool heap_push(struct heap *h, void *p)
 	if (WRONG(m->head == p))
 		return false; /* freed twice in a row */
 	if (UNLIKELY(--m->room < 0)) {
-		heap_free_full(h, p);
+		heap_free_full(m, p);
 		return true;
 	}
 	block_link_by(p, m->head, MARK_SALT);
@@ -387,21 +385,24 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 /* realloc of the thread's own block in a slab; NULL: the slow path's task. */
 INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 {
-	const struct slab *s;
+	uint32_t k = pagemap_get(p) ^ h->tag;
+	const struct class *c = class_at(k);
+	struct mag *m = mag_at(h, k);
 	void *q;
 
-	if (UNLIKELY(!mag_of(h, p)))
+	if (UNLIKELY(k > TAG_CLASS_MAX))
 		return NULL;
-	s = slab_of(p);
-	if (WRONG(!slab_has(s, p)) || WRONG(block_is_free(p)))
+	if (WRONG(!class_has(c, p)) || WRONG(block_is_free_by(p, MARK_SALT)))
 		return NULL;
-	if (n - 1 < slab_size(s)) /* realloc(p, 0) is no resize */
+	if (n - 1 < c->size) /* realloc(p, 0) is no resize */
 		return p;
 	q = heap_pop(h, n, MARK_SALT);
-	if (q) {
-		memcpy(q, p, slab_size(s));
-		if (!heap_push(h, p))
-			heap_free(h, p, pagemap_get(p));
-	}
+	if (!q)
+		return NULL;
+	memcpy(q, p, c->size);
+	if (LIKELY(m->room > 0))
+		mag_put(m, p);
+	else
+		slab_put(slab_of(p), p);
 	return q;
 }

@@ -28,10 +28,11 @@ INLINE void block_link_by(struct block *b, struct block *next, uintptr_t salt)
 }
 #define block_link(b, next) block_link_by(b, next, mark_salt)
 
-INLINE bool block_is_free(const struct block *b)
+INLINE bool block_is_free_by(const struct block *b, uintptr_t salt)
 {
-	return b->mark == mark_of(b, b->next, mark_salt);
+	return b->mark == mark_of(b, b->next, salt);
 }
+#define block_is_free(b) block_is_free_by(b, mark_salt)
 
 /* The slab of an address in one of its units. */
 INLINE struct slab *slab_of(const void *p)
