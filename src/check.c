@@ -25,17 +25,16 @@ static const char *const misuse_text[][4] = {
 INLINE bool class_has(const struct class *k, const void *p)
 {
 	uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * k->recip;
-	const struct slab *s;
 	size_t offset;
 
 	if (LIKELY(k->limit))
 		return (uint32_t)product < k->limit &&
 		       product >> 32 < load_relaxed(&unit_of(p)->carved);
-	s = slab_of(p);
-	offset = (size_t)((const char *)p - unit_start(s));
+	offset = (size_t)((const char *)p - unit_start(slab_of(p)));
 	return offset % k->size == 0 &&
-	       offset / k->size < load_relaxed(&s->carved);
+	       offset / k->size < load_relaxed(&slab_of(p)->carved);
 }
+
 #define slab_has(s, p) class_has(&classes[(s)->cls], p)
 
 /* Does `p` lie in a live mapping? Its header is looked for, going back. */

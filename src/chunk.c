@@ -36,11 +36,11 @@ INLINE struct chunk *chunk_of(const void *p)
 	return (struct chunk *)((uintptr_t)p & ~(CHUNK - 1));
 }
 
+/* The descriptor of unit k lies at 64 * k. */
 INLINE struct slab *unit_of(const void *p)
 {
-	size_t i = ((uintptr_t)p >> UNIT_SHIFT) % CHUNK_UNITS;
-
-	return &chunk_of(p)->unit[i - 1];
+	return (struct slab *)(void *)chunk_of(p) +
+	       ((uintptr_t)p >> UNIT_SHIFT) % CHUNK_UNITS;
 }
 
 /* The memory that a descriptor describes. */

@@ -52,10 +52,11 @@ NOINLINE void heap_free_full(struct mag *m, void *p)
 	uint64_t nr = (uint64_t)(uint16_t)(uintptr_t)p * m->recip >> 32;
 
 	m->room++;
-	if (WRONG(nr >= load_relaxed(&s->carved) || block_is_free(p)))
+	if (WRONG(nr >= load_relaxed(&s->carved)) ||
+	    WRONG(block_is_free_by(p, MARK_SALT)))
 		misused(p, USE_FREE);
 	else
-		slab_put(s, p);
+		slab_put_by(s, p, MARK_SALT);
 }
 
 INLINE void mag_push(struct mag *m, struct block *b)

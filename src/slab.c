@@ -268,13 +268,14 @@ NOINLINE void slab_event(struct slab *s)
 }
 
 /* Take back a checked block. */
-INLINE void slab_put(struct slab *s, struct block *b)
+INLINE void slab_put_by(struct slab *s, struct block *b, uintptr_t salt)
 {
-	block_link(b, s->list);
+	block_link_by(b, s->list, salt);
 	s->list = b;
 	if (UNLIKELY(++s->nfree >= s->trigger))
 		slab_event(s);
 }
+#define slab_put(s, b) slab_put_by(s, b, mark_salt)
 
 static struct block *slab_take_list(struct slab *s, unsigned *n)
 {
