@@ -25,12 +25,12 @@ static const char *const misuse_text[][4] = {
 INLINE bool class_has(const struct class *k, const void *p)
 {
 	uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * k->recip;
-	size_t offset;
+	uint32_t offset;
 
 	if (LIKELY(k->limit))
 		return (uint32_t)product < k->limit &&
 		       product >> 32 < load_relaxed(&unit_of(p)->carved);
-	offset = (size_t)((const char *)p - unit_start(slab_of(p)));
+	offset = (uint32_t)((const char *)p - unit_start(slab_of(p)));
 	return offset % k->size == 0 &&
 	       offset / k->size < load_relaxed(&slab_of(p)->carved);
 }
