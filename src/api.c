@@ -85,7 +85,7 @@ PUBLIC void NAME(free_aligned_sized)(void *p, size_t align, size_t n)
 
 PUBLIC void *NAME(aligned_alloc)(size_t align, size_t n)
 {
-	return power_of_two(align) ? alloc_slow(n, align, CALLER) :
+	return power_of_two(align) ? alloc_aligned(n, align, CALLER) :
 				     bad_alignment();
 }
 
@@ -96,7 +96,7 @@ PUBLIC void *NAME(memalign)(size_t align, size_t n)
 
 	while (power && power < align)
 		power *= 2;
-	return power ? alloc_slow(n, power, CALLER) : bad_alignment();
+	return power ? alloc_aligned(n, power, CALLER) : bad_alignment();
 }
 
 PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t n)
@@ -106,7 +106,7 @@ PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t n)
 
 	if (!power_of_two(align) || align < sizeof(void *))
 		return EINVAL;
-	p = alloc_slow(n, align, CALLER);
+	p = alloc_aligned(n, align, CALLER);
 	errno = err;
 	if (p)
 		*out = p;
@@ -116,14 +116,14 @@ PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t n)
 PUBLIC void *NAME(valloc)(size_t n)
 {
 	os_init();
-	return alloc_slow(n, page_size, CALLER);
+	return alloc_aligned(n, page_size, CALLER);
 }
 
 PUBLIC void *NAME(pvalloc)(size_t n)
 {
 	os_init();
 	n = n > PTRDIFF_MAX ? SIZE_MAX : round_up(n ? n : 1, page_size);
-	return alloc_slow(n, page_size, CALLER);
+	return alloc_aligned(n, page_size, CALLER);
 }
 
 PUBLIC size_t NAME(malloc_usable_size)(void *p)

@@ -34,7 +34,6 @@ INLINE bool class_has(const struct class *k, const void *p)
 	return offset % k->size == 0 &&
 	       offset / k->size < load_relaxed(&slab_of(p)->carved);
 }
-
 #define slab_has(s, p) class_has(&classes[(s)->cls], p)
 
 /* Does `p` lie in a live mapping? Its header is looked for, going back. */

@@ -36,7 +36,6 @@ INLINE struct chunk *chunk_of(const void *p)
 	return (struct chunk *)((uintptr_t)p & ~(CHUNK - 1));
 }
 
-/* The descriptor of unit k lies at 64 * k. */
 INLINE struct slab *unit_of(const void *p)
 {
 	return (struct slab *)(void *)chunk_of(p) +

@@ -75,9 +75,11 @@ INLINE unsigned class_of(size_t n)
 	return n ? (unsigned)((n + GRAIN - 1) / GRAIN) : 1;
 }
 
-/* The first from `c` on whose blocks are aligned: the last is, to a unit. */
-INLINE unsigned class_aligned(unsigned c, size_t align)
+/* The first for `n` whose blocks are all aligned: the last is, to a unit. */
+INLINE unsigned class_aligned(size_t n, size_t align)
 {
+	unsigned c = class_of(round_up(n, align));
+
 	while (classes[c].size & (align - 1))
 		c++;
 	return c;

@@ -27,13 +27,6 @@ static uint32_t sample_distance(struct heap *h)
 	return 1 + heap_random(h) % (2 * (uint32_t)OPT(sample) - 1);
 }
 
-/* Samples are all that is made of blocks, and the next is not due yet. */
-INLINE bool sample_later(const struct heap *h, size_t n)
-{
-	return h && h->until > 0 && n <= SLAB_MAX && !config.slow &&
-	       !config.tail;
-}
-
 /*
  * Is it time for one? heap_refill counts what it hands out, which is due at the
  * slow calls that follow. What comes from no magazine counts for itself.
@@ -74,7 +67,7 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 		h = OPT(direct) ? NULL : heap_enter();
 	}
 	if (n <= PTRDIFF_MAX && power_of_two(align)) {
-		if (UNLIKELY(config.marked) && !sample_later(h, n))
+		if (UNLIKELY(config.marked))
 			p = engine_marked(h, n, align, zero);
 		if (p)
 			; /* that is it */
@@ -260,7 +253,8 @@ NOINLINE void *alloc_deep(size_t n, const void *caller)
 
 NOINLINE void *alloc_aligned(size_t n, size_t align, const void *caller)
 {
-	void *p = config.quick ? sealed_get_aligned(n, align, caller) : NULL;
+	void *p = config.quick ? sealed_get_aligned(n, align, caller) :
+				 heap_pop_aligned(tls.me, n, align);
 
 	return p ? p : alloc_long(n, align, caller);
 }

@@ -18,21 +18,11 @@ INLINE struct mag *mag_at(struct heap *h, size_t k)
 	return (struct mag *)((char *)h->mag + 2 * k);
 }
 
-/* The fast path of malloc; NULL: the slow one has to do it. */
-INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
+/* NULL: there is none, or it is not as it should be. */
+INLINE void *mag_pop(struct mag *m, uintptr_t salt)
 {
-	struct block *b, *next;
-	struct mag *m;
-	size_t k;
+	struct block *b = m->head, *next;
 
-	if (LIKELY(n <= LINEAR_MAX))
-		k = (n + GRAIN - 1) & ~(size_t)(GRAIN - 1);
-	else if (LIKELY(n <= SLAB_MAX))
-		k = (size_t)class_of_medium(n) * GRAIN;
-	else
-		return NULL;
-	m = mag_at(h, k);
-	b = m->head;
 	if (UNLIKELY(!b))
 		return NULL;
 	next = b->next;
@@ -43,6 +33,23 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 	if (CHECKS)
 		b->mark = 0;
 	return b;
+}
+
+/* The fast path of malloc; NULL: the slow one has to do it. */
+INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
+{
+	if (LIKELY(n <= LINEAR_MAX))
+		return mag_pop(mag_at(h, round_up(n, GRAIN)), salt);
+	if (LIKELY(n <= SLAB_MAX))
+		return mag_pop(&h->mag[class_of_medium(n)], salt);
+	return NULL;
+}
+
+INLINE void *heap_pop_aligned(struct heap *h, size_t n, size_t align)
+{
+	if (n - 1 >= SLAB_MAX || !power_of_two(align) || align > UNIT)
+		return NULL;
+	return mag_pop(&h->mag[class_aligned(n, align)], MARK_SALT);
 }
 
 /* heap_push saw that a block may start at `p`, and counted it in. */
@@ -356,8 +363,8 @@ INLINE void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 		return mapping_alloc(n, align, false, zero);
 	if (n > SLAB_MAX)
 		return run_alloc(h, zero);
-	c = class_aligned(class_of(n), align);
-	p = heap_pop(h, classes[c].size, mark_salt);
+	c = class_aligned(n, align);
+	p = mag_pop(&h->mag[c], mark_salt);
 	return p ? p : heap_refill(h, c, zero);
 }
 

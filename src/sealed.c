@@ -67,8 +67,7 @@ NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
 	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
 	    n - 1 >= SLAB_MAX - tail || !power_of_two(align) || align > UNIT)
 		return NULL;
-	k = GRAIN *
-	    class_aligned(class_of((n > GRAIN ? n : GRAIN) + tail), align);
+	k = GRAIN * class_aligned((n > GRAIN ? n : GRAIN) + tail, align);
 	return DEEP ? sealed_take(k, class_at(k)->size, n,
 				  poison_steps(k, true), caller, true) :
 		      sealed_take(k, class_at(k)->size, n,

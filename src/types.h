@@ -75,7 +75,7 @@ struct chunk {
 	uint64_t free;             /* units that nobody uses */
 	uint64_t dirty;            /* units with old contents */
 	struct chunk *next, *prev; /* of those with free units, or not */
-	_Alignas(64) struct slab unit[CHUNK_UNITS - 1]; /* of units 1.. */
+	_Alignas(64) struct slab unit[CHUNK_UNITS - 1]; /* k at 64 * k */
 };
 _Static_assert(sizeof(struct chunk) == 4096, "descriptors fill one page");
 
