@@ -67,6 +67,10 @@ within()
 	within 65 calloc stub2
 }
 
+@test "cost: aligned_alloc(64, 200) and free take 105 instructions or fewer" {
+	within 105 aligned stub2
+}
+
 # The golden files begin with the compiler they are true for.
 golden()
 {

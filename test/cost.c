@@ -29,10 +29,11 @@ LOOP void pairs(long count, void *(*get)(size_t), void (*put)(void *))
 		put(get(64));
 }
 
-LOOP void zeroed(long count, void *(*get)(size_t, size_t), void (*put)(void *))
+LOOP void pairs2(long count, size_t first, size_t second,
+		 void *(*get)(size_t, size_t), void (*put)(void *))
 {
 	while (count-- > 0)
-		put(get(1, 24));
+		put(get(first, second));
 }
 
 /* -- three fixed programs, of which all instructions are counted */
@@ -109,9 +110,11 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "stub"))
 		pairs(count, stub_get, stub_put);
 	else if (!strcmp(what, "calloc"))
-		zeroed(count, calloc, free);
+		pairs2(count, 1, 24, calloc, free);
+	else if (!strcmp(what, "aligned"))
+		pairs2(count, 64, 200, aligned_alloc, free);
 	else if (!strcmp(what, "stub2"))
-		zeroed(count, stub_get2, stub_put);
+		pairs2(count, 1, 24, stub_get2, stub_put);
 	else if (!strcmp(what, "replaced"))
 		replaced(count);
 	else if (!strcmp(what, "grown"))
