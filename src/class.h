@@ -75,14 +75,10 @@ INLINE unsigned class_of(size_t n)
 	return n ? (unsigned)((n + GRAIN - 1) / GRAIN) : 1;
 }
 
-/* The first for `n` whose blocks are all aligned: the last is, to a unit. */
+/* The first whose blocks are all aligned: steps are powers of two, too. */
 INLINE unsigned class_aligned(size_t n, size_t align)
 {
-	unsigned c = class_of(round_up(n, align));
-
-	while (classes[c].size & (align - 1))
-		c++;
-	return c;
+	return class_of(round_up(n ? n : 1, align));
 }
 
 /* Slabs of a heap that carved so much are populated ahead, 2^n pages a time. */

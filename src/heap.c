@@ -394,12 +394,14 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 {
 	uint32_t k = pagemap_get(p) ^ h->tag;
-	const struct class *c = class_at(k);
-	struct mag *m = mag_at(h, k);
+	const struct class *c;
+	struct mag *m;
 	void *q;
 
 	if (UNLIKELY(k > TAG_CLASS_MAX))
 		return NULL;
+	c = class_at(k);
+	m = mag_at(h, k);
 	if (WRONG(!class_has(c, p)) || WRONG(block_is_free_by(p, MARK_SALT)))
 		return NULL;
 	if (n - 1 < c->size) /* realloc(p, 0) is no resize */
