@@ -171,7 +171,12 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 /* What is not as it should be goes this way, which says so. */
 NOINLINE void free_long(void *p, const void *caller)
 {
-	if (p) {
+	const struct class *c;
+	struct mag *m = p ? mag_of_live(tls.me, p, &c) : NULL;
+
+	if (m) { /* of a class that heap_push leaves to others */
+		heap_put(m, p);
+	} else if (p) {
 		trace_free(p, caller);
 		engine_free(p, caller);
 	}

@@ -66,18 +66,6 @@ NOINLINE void heap_free_full(struct mag *m, void *p)
 		slab_put_by(s, p, MARK_SALT);
 }
 
-INLINE void mag_push(struct mag *m, struct block *b)
-{
-	block_link(b, m->head);
-	m->head = b;
-}
-
-INLINE void mag_put(struct mag *m, struct block *b)
-{
-	m->room--;
-	mag_push(m, b);
-}
-
 /* The magazine for blocks of the slab at `p`, if that is the thread's own. */
 INLINE struct mag *mag_of(struct heap *h, const void *p)
 {
@@ -85,6 +73,36 @@ INLINE struct mag *mag_of(struct heap *h, const void *p)
 
 	/* A foreign, remote, run's or mapping's tag is above. */
 	return LIKELY(k <= TAG_CLASS_MAX) ? mag_at(h, k) : NULL;
+}
+
+/* The same, if it is a live block, which is looked at; and its class. */
+INLINE struct mag *mag_of_live(struct heap *h, void *p, const struct class **c)
+{
+	uint32_t k = pagemap_get(p) ^ h->tag;
+
+	if (UNLIKELY(k > TAG_CLASS_MAX))
+		return NULL;
+	*c = class_at(k);
+	if (WRONG(!class_has(*c, p)) || WRONG(block_is_free_by(p, MARK_SALT)))
+		return NULL;
+	return mag_at(h, k);
+}
+
+NOINLINE void heap_put_home(struct block *b, struct mag *m)
+{
+	m->room++;
+	slab_put(slab_of(b), b);
+}
+
+/* Free a checked block of the thread's own. */
+INLINE void heap_put(struct mag *m, struct block *b)
+{
+	if (UNLIKELY(--m->room < 0)) {
+		heap_put_home(b, m);
+		return;
+	}
+	block_link(b, m->head);
+	m->head = b;
 }
 
 /* The fast path of free; false: the slow one has to do it. */
@@ -369,7 +387,7 @@ INLINE void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 }
 
 /* Slabs of one unit are checked without the line that the owner writes to. */
-static void heap_free(struct heap *h, void *p, uint32_t tag)
+NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 {
 	unsigned c = (tag & TAG_CLASS_MAX) / GRAIN;
 	const struct class *k = &classes[c];
@@ -383,26 +401,19 @@ static void heap_free(struct heap *h, void *p, uint32_t tag)
 		remote_free_alone(s, p);
 	} else if ((tag ^ h->tag) > TAG_CLASS_MAX) {
 		remote_free(h, s, c, p);
-	} else if (h->mag[c].room > 0) {
-		mag_put(&h->mag[c], p);
 	} else {
-		slab_put(s, p);
+		heap_put(&h->mag[c], p);
 	}
 }
 
 /* realloc of the thread's own block in a slab; NULL: the slow path's task. */
 INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 {
-	uint32_t k = pagemap_get(p) ^ h->tag;
 	const struct class *c;
-	struct mag *m;
+	struct mag *m = mag_of_live(h, p, &c);
 	void *q;
 
-	if (UNLIKELY(k > TAG_CLASS_MAX))
-		return NULL;
-	c = class_at(k);
-	m = mag_at(h, k);
-	if (WRONG(!class_has(c, p)) || WRONG(block_is_free_by(p, MARK_SALT)))
+	if (UNLIKELY(!m))
 		return NULL;
 	if (n - 1 < c->size) /* realloc(p, 0) is no resize */
 		return p;
@@ -410,9 +421,6 @@ INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 	if (!q)
 		return NULL;
 	memcpy(q, p, c->size);
-	if (LIKELY(m->room > 0))
-		mag_put(m, p);
-	else
-		slab_put(slab_of(p), p);
+	heap_put(m, p);
 	return q;
 }

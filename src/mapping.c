@@ -360,17 +360,16 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	m = align <= page_size ? trap_reuse(len) : NULL;
 	fresh = !m;
 	if (!m)
-		m = mapping_new(fresh_map(len,
-					  align < page_size ? page_size : align,
-					  page_size),
-				len, page_size);
+		m = mapping_new(fresh_map(len, align, page_size), len,
+				page_size);
 	if (!m)
 		return NULL;
 	m->user = m->base + page_size + body - used;
 	m->asked = n;
+	if (fresh && os_apart(trap_body(m), body))
+		m->pieces = 3;
+	mapping_guard(m);
 	m->direct = true;
-	if (!m->guard)
-		m->guard = os_forbid(m->base + len - page_size, page_size);
 	m->trap = m->guard && pagemap_add_mapping(m);
 	if (m->trap) {
 		__atomic_fetch_add(&os.traps, 1, __ATOMIC_RELAXED);

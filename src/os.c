@@ -102,6 +102,8 @@ OS_MEMORY(os_seal, mprotect, PROT_READ)
 OS_MEMORY(os_purge, madvise, MADV_DONTNEED)
 /* Let the kernel use pages of 2 MiB. */
 OS_MEMORY(os_huge, madvise, MADV_HUGEPAGE)
+/* Not here: a VMA of its own, which is cheap to forbid and allow. */
+OS_MEMORY(os_apart, madvise, MADV_NOHUGEPAGE)
 /* Fault pages in at once, at less than half the price of one by one. */
 OS_MEMORY(os_populate, madvise, OS_POPULATE_WRITE)
 

@@ -179,19 +179,6 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
 	return LIKELY(seal_whole(seal, p, key, deep)) ? seal : NULL;
 }
 
-/* It comes from quarantine, and may not be the thread's own. */
-NOINLINE void sealed_put_far(void *p)
-{
-	heap_free(tls.mine, p, pagemap_get(p));
-}
-
-/* The magazine is full: out of its count. */
-NOINLINE void sealed_put_home(void *p, struct mag *m)
-{
-	m->room++;
-	slab_put(unit_of(p), p);
-}
-
 /* Free the thread's own block; false: the long way. */
 INLINE bool sealed_push(void *p, const void *caller, bool deep)
 {
@@ -202,19 +189,16 @@ INLINE bool sealed_push(void *p, const void *caller, bool deep)
 		return false;
 	seal_poison(seal, p, poison_steps(own.k, deep), deep);
 	if (!deep) {
-		if (LIKELY(--own.m->room >= 0))
-			mag_push(own.m, p);
-		else
-			sealed_put_home(p, own.m);
+		heap_put(own.m, p);
 		return true;
 	}
 	seal->by->freed = caller;
 	p = quarantine(tls.mine, p);
 	own.m = p ? mag_of(tls.mine, p) : NULL;
-	if (LIKELY(own.m && own.m->room > 0))
-		mag_put(own.m, p);
+	if (LIKELY(own.m != NULL))
+		heap_put(own.m, p);
 	else if (p)
-		sealed_put_far(p);
+		heap_free(tls.mine, p, pagemap_get(p));
 	return true;
 }
 

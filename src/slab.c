@@ -237,7 +237,6 @@ static bool slab_unguard(struct slab *s)
 NOINLINE void slab_release(struct slab *s, bool noted)
 {
 	uint64_t word = remote_swap(s, 0);
-
 	bool good = s->state == SLAB_ZOMBIE || remote_purged(word) ||
 		    slab_verify(s, word);
 
