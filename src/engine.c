@@ -176,7 +176,7 @@ NOINLINE void free_long(void *p, const void *caller)
 
 	if (m) { /* of a class that heap_push leaves to others */
 		heap_put(m, p);
-	} else if (p) {
+	} else if (p && !(config.quick && sealed_put(p, caller))) {
 		trace_free(p, caller);
 		engine_free(p, caller);
 	}
@@ -184,13 +184,13 @@ NOINLINE void free_long(void *p, const void *caller)
 
 NOINLINE void free_deep(void *p, const void *caller)
 {
-	if (UNLIKELY(!sealed_push(p, caller, true)))
+	if (UNLIKELY(!sealed_push(p, caller, true, false)))
 		free_long(p, caller);
 }
 
 NOINLINE void free_slow(void *p, const void *caller)
 {
-	if (config.quick == 2 && LIKELY(sealed_push(p, NULL, false)))
+	if (config.quick == 2 && LIKELY(sealed_push(p, NULL, false, false)))
 		return;
 	if (config.quick == 3)
 		free_deep(p, caller);

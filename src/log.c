@@ -79,10 +79,8 @@ static void line_format(struct line *l, const char *f, va_list args)
 	}
 }
 
-static void line_add(struct line *l, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void line_add(struct line *l, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void
+line_add(struct line *l, const char *format, ...)
 {
 	va_list args;
 

@@ -157,7 +157,7 @@ struct own {
 
 /* The seal of the thread's own live block, if all is as it was; else NULL. */
 INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
-			       bool deep)
+			       bool deep, bool any)
 {
 	struct heap *h = tls.mine;
 	struct seal *seal;
@@ -170,7 +170,10 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
 	if (UNLIKELY(k > TAG_CLASS_MAX))
 		return NULL;
 	*own = (struct own){ mag_at(h, k), k };
-	if (UNLIKELY((uint16_t)(uintptr_t)p * own->m->recip >= own->m->limit))
+	/* Unless `any` will do, in a slab of one unit: as heap_push. */
+	if (UNLIKELY(any ? !class_has(class_at(k), p) :
+			   (uint16_t)(uintptr_t)p * own->m->recip >=
+				     own->m->limit))
 		return NULL;
 	size = class_at(k)->size;
 	if (deep && (uint16_t)(uintptr_t)p + size > UNIT - page_size)
@@ -179,47 +182,50 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
 	return LIKELY(seal_whole(seal, p, key, deep)) ? seal : NULL;
 }
 
-/* Free the thread's own block; false: the long way. */
-INLINE bool sealed_push(void *p, const void *caller, bool deep)
+/* The thread's own block, of which all is as it was, is free from now on. */
+INLINE void sealed_drop(struct seal *seal, void *p, struct own own,
+			const void *caller, bool deep)
 {
-	struct own own = { NULL, 0 };
-	struct seal *seal = sealed_own(p, seal_key(p), &own, deep);
-
-	if (UNLIKELY(!seal))
-		return false;
 	seal_poison(seal, p, poison_steps(own.k, deep), deep);
-	if (!deep) {
-		heap_put(own.m, p);
-		return true;
+	if (deep) {
+		seal->by->freed = caller;
+		p = quarantine(tls.mine, p);
+		own.m = p ? mag_of(tls.mine, p) : NULL;
 	}
-	seal->by->freed = caller;
-	p = quarantine(tls.mine, p);
-	own.m = p ? mag_of(tls.mine, p) : NULL;
-	if (LIKELY(own.m != NULL))
+	if (!deep || LIKELY(own.m != NULL))
 		heap_put(own.m, p);
 	else if (p)
 		heap_free(tls.mine, p, pagemap_get(p));
-	return true;
+}
+
+/* Free the thread's own block; false: the long way. */
+INLINE bool sealed_push(void *p, const void *caller, bool deep, bool any)
+{
+	struct own own = { NULL, 0 };
+	struct seal *seal = sealed_own(p, seal_key(p), &own, deep, any);
+
+	if (LIKELY(seal != NULL))
+		sealed_drop(seal, p, own, caller, deep);
+	return seal;
 }
 
 NOINLINE bool sealed_put(void *p, const void *caller)
 {
-	return DEEP ? sealed_push(p, caller, true) :
-		      sealed_push(p, caller, false);
+	return sealed_push(p, caller, DEEP, true);
 }
 
 /* realloc of the thread's own block; NULL: the long way. */
 static void *sealed_resize(void *p, size_t n, const void *caller)
 {
+	bool deep = DEEP;
 	uint64_t key = seal_key(p);
 	struct own own;
-	struct seal *seal = DEEP ? sealed_own(p, key, &own, true) :
-				   sealed_own(p, key, &own, false);
+	struct seal *seal = sealed_own(p, key, &own, deep, false);
 	void *q = NULL;
 
 	if (seal && n && n <= seal_room(seal, p)) {
 		seal_write(seal, p, n, key, true);
-		if (DEEP)
+		if (deep)
 			seal->by->made = caller;
 		return p;
 	}
@@ -227,7 +233,7 @@ static void *sealed_resize(void *p, size_t n, const void *caller)
 		q = sealed_get(n, caller);
 	if (q) {
 		memcpy(q, p, seal_room(seal, p) - seal_pad(seal, key));
-		sealed_put(p, caller);
+		sealed_drop(seal, p, own, caller, deep);
 	}
 	return q;
 }
