@@ -409,7 +409,7 @@ NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 /* realloc of the thread's own block in a slab; NULL: the slow path's task. */
 INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 {
-	const struct class *c;
+	const struct class *c = NULL;
 	struct mag *m = mag_of_live(h, p, &c);
 	void *q;
 
