@@ -168,13 +168,13 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 
 /* -- the slow halves of the entry points */
 
-/* What is not as it should be goes this way, which says so. */
+/* What the quick ways leave: large classes, all that is no slab's, misuse. */
 NOINLINE void free_long(void *p, const void *caller)
 {
 	const struct class *c;
 	struct mag *m = p ? mag_of_live(tls.me, p, &c) : NULL;
 
-	if (m) { /* of a class that heap_push leaves to others */
+	if (m) { /* its slab has several units: heap_push knows one */
 		heap_put(m, p);
 	} else if (p && !(config.quick && sealed_put(p, caller))) {
 		trace_free(p, caller);

@@ -94,7 +94,7 @@ NOINLINE void heap_put_home(struct block *b, struct mag *m)
 	slab_put(slab_of(b), b);
 }
 
-/* Free a checked block of the thread's own. */
+/* Free a checked block of the thread's own, home to its slab if need be. */
 INLINE void heap_put(struct mag *m, struct block *b)
 {
 	if (UNLIKELY(--m->room < 0)) {

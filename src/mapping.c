@@ -353,7 +353,7 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	bool fresh;
 
 	/* While the kernel takes nothing back there are to be no more. */
-	if (load_relaxed(&os.mappings) + load_relaxed(&os.held.count) >=
+	if (load_relaxed(&os.mappings) + load_relaxed(&os.held.count) + 1 >=
 		    GUARDS_MAX ||
 	    load_relaxed(&os.maps.count) > OPT(thresh))
 		return NULL;

@@ -71,6 +71,15 @@ within()
 	within 105 aligned stub2
 }
 
+@test "cost: malloc and free start on a cache line" {
+	local so
+	for so in build/plain.so "$ALLOC_SO"; do
+		nm -D "$so" | awk '$3 == "malloc" || $3 == "free" {
+			print; n += $1 ~ /[048c]0$/
+		} END { exit n != 2 }'
+	done
+}
+
 # The golden files begin with the compiler they are true for.
 golden()
 {
