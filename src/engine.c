@@ -13,7 +13,7 @@ static void engine_init(void)
 	seal_init(!tracing);
 	if (config.slow && tls.me != STUB) {
 		/* Something allocated before there were options. */
-		tls.mine = NULL;
+		tls.mine = STUB;
 		tls.me = STUB;
 	}
 }
@@ -184,17 +184,15 @@ NOINLINE void free_long(void *p, const void *caller)
 
 NOINLINE void free_deep(void *p, const void *caller)
 {
-	if (UNLIKELY(!sealed_push(p, caller, true, false)))
+	if (config.quick != 3 || UNLIKELY(!sealed_push(p, caller, true, false)))
 		free_long(p, caller);
 }
 
 NOINLINE void free_slow(void *p, const void *caller)
 {
-	if (config.quick == 2 && LIKELY(sealed_push(p, NULL, false, false)))
-		return;
-	if (config.quick == 3)
+	if (config.quick != 2)
 		free_deep(p, caller);
-	else
+	else if (UNLIKELY(!sealed_push(p, NULL, false, false)))
 		free_long(p, caller);
 }
 
@@ -242,16 +240,9 @@ NOINLINE void *alloc_long(size_t n, size_t align, const void *caller)
 	return p;
 }
 
-NOINLINE void *alloc_sealed(size_t n)
-{
-	void *p = sealed_pop(n, NULL, false);
-
-	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, NULL);
-}
-
 NOINLINE void *alloc_deep(size_t n, const void *caller)
 {
-	void *p = sealed_pop(n, caller, true);
+	void *p = config.quick == 3 ? sealed_pop(n, caller, true) : NULL;
 
 	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, caller);
 }
@@ -266,13 +257,14 @@ NOINLINE void *alloc_aligned(size_t n, size_t align, const void *caller)
 
 NOINLINE void *alloc_slow(size_t n, size_t align, const void *caller)
 {
+	void *p;
+
 	if (align != GRAIN)
 		return alloc_aligned(n, align, caller);
-	if (config.quick == 2)
-		return alloc_sealed(n);
-	if (config.quick == 3)
+	if (config.quick != 2)
 		return alloc_deep(n, caller);
-	return alloc_long(n, align, caller);
+	p = sealed_pop(n, NULL, false);
+	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, NULL);
 }
 
 NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
@@ -366,9 +358,9 @@ __attribute__((destructor)) static void process_end(void)
 {
 	struct heap *h = tls.me != STUB ? tls.me : tls.mine;
 
-	if (CHECKS && h && h != DEAD)
+	if (CHECKS && h != STUB && h != DEAD)
 		check_lists(h);
-	if (OPT(check) > 1 && h && h != DEAD)
+	if (OPT(check) > 1 && h != STUB && h != DEAD)
 		check_seals(h);
 	trace_end();
 	if (exit_key_made)

@@ -274,10 +274,16 @@ static void mag_grow(struct mag *m, size_t size)
 static void mag_init(struct mag *m, const struct class *c)
 {
 	uint32_t max = MAG_BYTES / c->size;
+	uint32_t room = UNIT - (DEEP ? (uint32_t)page_size : 0);
 
 	m->max = max > MAG_START ? MAG_START : max < MAG_MIN ? MAG_MIN : max;
-	m->recip = c->recip;
-	m->limit = c->limit;
+	if (config.quick) {
+		m->seal = c->size - (uint32_t)config.tail;
+		m->edge = c->size > room ? 0 : room - c->size + 1;
+	} else {
+		m->recip = c->recip;
+		m->limit = c->limit;
+	}
 }
 
 /* Freed blocks, from wherever they are at hand. */

@@ -18,7 +18,7 @@
 #define POISON_MAX 64  /* likewise, up to ALLOC_CHECK=2 */
 
 struct seal {
-	uint64_t word; /* key ^ length of the padding << 8, see SEAL_FLIP */
+	uint64_t word; /* key ^ length of the padding << 40; if free, ~ that */
 	struct callers by[]; /* ALLOC_CHECK=3 */
 };
 
@@ -40,19 +40,15 @@ INLINE size_t seal_room(const struct seal *seal, const void *p)
 /* What the word of a live block without padding is. */
 INLINE uint64_t seal_key(const void *p)
 {
-	return ((uintptr_t)p ^ config.secret) * 0x3779b97f4a7c1500u;
+	return ((uintptr_t)p ^ config.secret) << 8;
 }
-
-/* A free block has another key, and all bits of its first byte set. */
-#define SEAL_FLIP ((uint64_t)INT32_MIN | 0xff)
-#define seal_free_key(key) ((key) ^ SEAL_FLIP)
 
 /* The padding's length; more than any if `key` is not the word's. */
 INLINE uint64_t seal_pad(const struct seal *seal, uint64_t key)
 {
 	uint64_t word = seal->word ^ key;
 
-	return word >> 8 | word << 56;
+	return word >> 40 | word << 24;
 }
 
 /* Options are known: how blocks are to be sealed. */
@@ -66,10 +62,11 @@ static void seal_init(bool quick)
 	if (OPT(check) < 2)
 		return;
 	config.tail = TAIL(DEEP);
-	if (quick && !OPT(sample) && !OPT(direct))
-		config.quick = (uint8_t)OPT(check);
-	if (!os.chunks) /* else there are blocks with the other mark */
+	if (!os.chunks) { /* else there are blocks with the other mark */
 		mark_salt = (uintptr_t)config.secret;
+		if (quick && !OPT(sample) && !OPT(direct))
+			config.quick = (uint8_t)OPT(check);
+	}
 	if (page_size <= CONFIG_ALIGN)
 		os_seal(&config, CONFIG_ALIGN);
 }
@@ -294,7 +291,7 @@ INLINE bool poison_whole(const char *p, size_t room, const struct steps *steps,
 
 INLINE bool seal_is_free(const struct seal *seal, const void *p)
 {
-	return seal_pad(seal, seal_free_key(seal_key(p))) <= UINT32_MAX >> 8;
+	return seal_pad(seal, ~seal_key(p)) <= UINT32_MAX >> 8;
 }
 
 /* The user's size is known unless the seal is broken. */
@@ -304,7 +301,7 @@ static struct facts seal_facts(const struct seal *seal, const void *p)
 	struct facts f = { .size = room };
 
 	if (pad > room)
-		pad = seal_pad(seal, seal_free_key(seal_key(p)));
+		pad = seal_pad(seal, ~seal_key(p));
 	if (pad <= room)
 		f.size -= pad;
 	if (DEEP)
@@ -354,7 +351,7 @@ INLINE void seal_write(struct seal *seal, void *p, size_t n, uint64_t key,
 	size_t pad = seal_room(seal, p) - n;
 
 	padding_write((unsigned char *)p + n, pad, keep);
-	seal->word = key ^ pad << 8;
+	seal->word = key ^ pad << 40;
 }
 
 /* A checked block is free from now on. */
@@ -362,7 +359,7 @@ INLINE void seal_poison(struct seal *seal, void *p, const struct steps *steps,
 			bool deep)
 {
 	poison_write(p, seal_room(seal, p), steps, deep);
-	seal->word ^= SEAL_FLIP;
+	seal->word = ~seal->word;
 }
 
 /* It is not as a free block should be. */
@@ -386,9 +383,9 @@ INLINE bool seal_untouched(const struct seal *seal, const void *p, uint64_t key,
 {
 	size_t room = seal_room(seal, p);
 
-	return LIKELY(seal_pad(seal, seal_free_key(key)) <= room) ?
-		       poison_whole(p, room, steps, deep) :
-		       !seal->word;
+	if (UNLIKELY(~seal_pad(seal, key) > room))
+		return !load_relaxed(&seal->word);
+	return poison_whole(p, room, steps, deep);
 }
 
 static void seal_reuse(const struct seal *seal, const void *p)
@@ -420,7 +417,7 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	while (--n) {
 		b = (struct block *)((char *)b + size);
 		*seal_of(b, size, DEEP) = (struct seal){ 0 };
-		if (seal_key(b) >> 63) {
+		if (seal_key(b) * 0x3779b97f4a7c1515u >> 63) {
 			block_link(b, head);
 			head = b;
 		} else {

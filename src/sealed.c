@@ -5,10 +5,9 @@
  * sealed_pop and sealed_push, which give up on whatever is not as it should be.
  */
 
-/* A block of `size` bytes, of class `k` / GRAIN; NULL: the long way. */
-INLINE void *sealed_take(size_t k, size_t size, size_t n,
-			 const struct steps *steps, const void *caller,
-			 bool deep)
+/* A block of class `k` / GRAIN; NULL: the long way. */
+INLINE void *sealed_take(size_t k, size_t n, const struct steps *steps,
+			 const void *caller, bool deep)
 {
 	struct mag *m = mag_at(tls.mine, k);
 	struct block *b = m->head, *next;
@@ -19,8 +18,8 @@ INLINE void *sealed_take(size_t k, size_t size, size_t n,
 		return NULL;
 	next = b->next;
 	__builtin_prefetch(next); /* all its lines are going to be looked at */
-	__builtin_prefetch(seal_of(next, size, deep));
-	seal = seal_of(b, size, deep);
+	__builtin_prefetch((char *)next + m->seal);
+	seal = (struct seal *)((char *)b + m->seal);
 	key = seal_key(b);
 	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)) ||
 	    UNLIKELY(!seal_untouched(seal, b, key, steps, deep)))
@@ -39,18 +38,16 @@ INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
 {
 	size_t tail = TAIL(deep), k;
 
-	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD || (deep && !n))
+	if (deep && !n)
 		return NULL;
 	if (LIKELY(n <= LINEAR_MAX - tail)) {
 		k = round_up((n > GRAIN ? n : GRAIN) + tail, GRAIN);
-		return sealed_take(k, k, n, poison_steps(k, deep), caller,
-				   deep);
+		return sealed_take(k, n, poison_steps(k, deep), caller, deep);
 	}
 	if (n > SLAB_MAX - tail)
 		return NULL;
 	k = class_of_medium(n + tail) * GRAIN;
-	return sealed_take(k, class_at(k)->size, n, POISON_STEPS_LARGE, caller,
-			   deep);
+	return sealed_take(k, n, POISON_STEPS_LARGE, caller, deep);
 }
 
 NOINLINE void *sealed_get(size_t n, const void *caller)
@@ -64,14 +61,11 @@ NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
 {
 	size_t tail = config.tail, k;
 
-	if ((uintptr_t)tls.mine <= (uintptr_t)DEAD ||
-	    n - 1 >= SLAB_MAX - tail || !power_of_two(align) || align > UNIT)
+	if (n - 1 >= SLAB_MAX - tail || !power_of_two(align) || align > UNIT)
 		return NULL;
 	k = GRAIN * class_aligned((n > GRAIN ? n : GRAIN) + tail, align);
-	return DEEP ? sealed_take(k, class_at(k)->size, n,
-				  poison_steps(k, true), caller, true) :
-		      sealed_take(k, class_at(k)->size, n,
-				  poison_steps(k, false), caller, false);
+	return DEEP ? sealed_take(k, n, poison_steps(k, true), caller, true) :
+		      sealed_take(k, n, poison_steps(k, false), caller, false);
 }
 
 /* Room for `n` bytes and what is behind them. */
@@ -161,24 +155,16 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
 {
 	struct heap *h = tls.mine;
 	struct seal *seal;
-	size_t size;
-	uint32_t k;
+	uint32_t k = pagemap_get(p) ^ h->tag;
 
-	if ((uintptr_t)h <= (uintptr_t)DEAD)
-		return NULL;
-	k = pagemap_get(p) ^ h->tag;
 	if (UNLIKELY(k > TAG_CLASS_MAX))
 		return NULL;
 	*own = (struct own){ mag_at(h, k), k };
-	/* Unless `any` will do, in a slab of one unit: as heap_push. */
+	/* The seal proves that a block starts here, if it can be read. */
 	if (UNLIKELY(any ? !class_has(class_at(k), p) :
-			   (uint16_t)(uintptr_t)p * own->m->recip >=
-				     own->m->limit))
+			   (uint16_t)(uintptr_t)p >= own->m->edge))
 		return NULL;
-	size = class_at(k)->size;
-	if (deep && (uint16_t)(uintptr_t)p + size > UNIT - page_size)
-		return NULL; /* it may be in the inaccessible page */
-	seal = seal_of(p, size, deep);
+	seal = (struct seal *)((char *)p + own->m->seal);
 	return LIKELY(seal_whole(seal, p, key, deep)) ? seal : NULL;
 }
 

@@ -29,7 +29,7 @@ static void thread_exit(void *arg)
 
 	/* Not `arg`: a second libc in the process gives out the same keys. */
 	(void)arg;
-	if (!h || h == DEAD)
+	if (h == STUB || h == DEAD)
 		return;
 	if (++h->rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1 &&
 	    pthread_setspecific(exit_key, h) == 0)
@@ -182,7 +182,7 @@ static struct heap *heap_enter(void)
 
 	if (LIKELY(h != STUB))
 		return h;
-	if (tls.mine && tls.mine != DEAD)
+	if (tls.mine != STUB && tls.mine != DEAD)
 		return tls.mine;
 	h = heap_obtain();
 	if (!h || tls.mine == DEAD)

@@ -96,9 +96,15 @@ _Static_assert(sizeof(struct mapping) == HEADER, "user memory is aligned");
 /* A thread's stock of free blocks of one class. */
 struct mag {
 	struct block *head;
-	int32_t room;   /* frees it still takes; below 0: to the slab */
-	uint32_t recip; /* of struct class: do blocks start there? */
-	uint32_t limit;
+	int32_t room; /* frees it still takes; below 0: to the slab */
+	union {
+		uint32_t recip; /* of struct class: do blocks start there? */
+		uint32_t seal;  /* of sealed blocks: where theirs is */
+	};
+	union {
+		uint32_t limit; /* of struct class */
+		uint32_t edge;  /* who starts below it ends in his unit */
+	};
 	uint32_t max;        /* length that `room` started from */
 	struct slab *active; /* the slab that is carved for it */
 };
@@ -156,15 +162,18 @@ _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
  * The heap of a thread that has none: empty magazines and nobody's tag send
  * every call to the slow path. Nothing writes through a miss: it is constant.
  */
-static const struct heap stub = { .tag = HEAPS_MAX << TAG_ID_SHIFT };
-#define STUB ((struct heap *)(uintptr_t)&stub)
+static const struct heap stub[] = {
+	{ .tag = HEAPS_MAX << TAG_ID_SHIFT },
+	{ .tag = HEAPS_MAX << TAG_ID_SHIFT },
+};
+#define STUB ((struct heap *)(uintptr_t)&stub[0])
+#define DEAD ((struct heap *)(uintptr_t)&stub[1])
 
 /*
- * `me` is all that a fast path reads. On the stub, `mine` is NULL before the
- * first heap, DEAD after the last, else the heap of a thread that is traced.
+ * `me` is all that a fast path reads. On the stub, `mine` is, too, before
+ * the first heap, DEAD after the last, else that of a thread that is traced.
  */
 static __thread struct {
 	struct heap *me, *mine;
-} tls __attribute__((tls_model("initial-exec"))) = { STUB, NULL };
-#define DEAD ((struct heap *)1)
+} tls __attribute__((tls_model("initial-exec"))) = { STUB, STUB };
 _Static_assert(sizeof(tls) <= 16, "static TLS is scarce: dlopen needs it");
