@@ -18,7 +18,7 @@ INLINE void *sealed_take(size_t k, size_t n, const struct steps *steps,
 		return NULL;
 	next = b->next;
 	__builtin_prefetch(next); /* all its lines are going to be looked at */
-	__builtin_prefetch((char *)next + m->seal);
+	__builtin_prefetch((void *)((uintptr_t)next + m->seal));
 	seal = (struct seal *)((char *)b + m->seal);
 	key = seal_key(b);
 	if (UNLIKELY(b->mark != mark_of(b, next, mark_salt)) ||

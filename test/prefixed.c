@@ -167,7 +167,7 @@ void al_reset(size_t thresh, bool direct, unsigned check, size_t sample)
 	spare_leaf = NULL;
 	mark_salt = MARK_SALT;
 	tls.me = STUB;
-	tls.mine = NULL;
+	tls.mine = STUB;
 	no_chance();
 	os_syscall(SYS_mprotect, (long)&config, CONFIG_ALIGN,
 		   PROT_READ | PROT_WRITE, 0, 0, 0);
