@@ -182,6 +182,7 @@ NOINLINE void free_long(void *p, const void *caller)
 	}
 }
 
+/* All but ALLOC_CHECK=2, whose quick way is in free_slow itself. */
 NOINLINE void free_deep(void *p, const void *caller)
 {
 	if (config.quick != 3 || UNLIKELY(!sealed_push(p, caller, true, false)))

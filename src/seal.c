@@ -383,6 +383,7 @@ INLINE bool seal_untouched(const struct seal *seal, const void *p, uint64_t key,
 {
 	size_t room = seal_room(seal, p);
 
+	/* Read again: kept till here, it would cost each call a register. */
 	if (UNLIKELY(~seal_pad(seal, key) > room))
 		return !load_relaxed(&seal->word);
 	return poison_whole(p, room, steps, deep);
@@ -417,6 +418,7 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	while (--n) {
 		b = (struct block *)((char *)b + size);
 		*seal_of(b, size, DEEP) = (struct seal){ 0 };
+		/* Of the key itself any bit is one of the address, or none. */
 		if (seal_key(b) * 0x3779b97f4a7c1515u >> 63) {
 			block_link(b, head);
 			head = b;
