@@ -215,7 +215,7 @@ static struct advice advise(const struct side *s, size_t n)
 	return a;
 }
 
-static void print_advice(const struct side *s, size_t n, const struct advice *a)
+static void print_advice(const struct side *s, const struct advice *a)
 {
 	const struct side *pick = &s[a->pick];
 
@@ -239,7 +239,6 @@ static void print_advice(const struct side *s, size_t n, const struct advice *a)
 					  middle(&s[0], SYSCALLS)));
 	printf(", %+.1f MiB peak RSS\n",
 	       (middle(pick, RSS) - middle(&s[0], RSS)) / 1024);
-	(void)n;
 }
 
 /* -- what is written */
@@ -415,6 +414,6 @@ int sweep_main(int argc, char **argv)
 			  command_text(p.cmd), metrics[opt.metric].title,
 			  opt.direct ? ", ALLOC_DIRECT=1" : "");
 	draw(p.side, p.sides, title, &a);
-	print_advice(p.side, p.sides, &a);
+	print_advice(p.side, &a);
 	return interrupted ? 130 : failed;
 }
