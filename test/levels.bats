@@ -47,6 +47,13 @@ says()
 	same "$BATS_TEST_TMPDIR/levels" test/golden/levels.txt
 }
 
+@test "levels: doc/security.md has the same table" {
+	awk -F ' *[|] *' -v OFS='\t' 'NF > 6 && !/---/ {
+		print $2, $7, $8, $9, $10 }' doc/security.md \
+		>"$BATS_TEST_TMPDIR/doc"
+	same "$BATS_TEST_TMPDIR/doc" test/golden/levels.txt
+}
+
 # Padding of every length, and a seal of each class: one byte behind the end
 @test "levels: an overflow by one byte is found at every size" {
 	local level size
@@ -57,6 +64,33 @@ says()
 			mistake overflow_byte "$size"
 			says 134 "buffer overflow 0x.* \(thread [0-9]+,\
  block size $size, offset $size(, allocated by levels\+0x[0-9a-f]+)?\)"
+		done
+	done
+}
+
+# Blocks of a class, without padding: only their address makes the difference
+@test "levels: another block's seal is not taken for a block's own" {
+	local class level size
+	for level in 2 3; do
+		for class in 48 64 112 512 1024 4096 16384; do
+			export ALLOC_CHECK=$level
+			size=$((class - (level == 2 ? 8 : 24)))
+			mistake overflow_copied "$size"
+			says 134 "buffer overflow 0x.* \(thread [0-9]+,\
+ block size $size, offset $size(, allocated by levels\+0x[0-9a-f]+)?\)"
+		done
+	done
+}
+
+# At ALLOC_CHECK=3 an inaccessible page is next to it
+@test "levels: an interior pointer into the last block of a slab" {
+	local level size
+	for level in 1 2 3; do
+		for size in 17 24 33 40 100 500 1000 2000 5000 16000 30000; do
+			export ALLOC_CHECK=$level
+			mistake free_interior_last "$size"
+			says 134 "free of interior pointer 0x.* \(thread \
+[0-9]+, block 0x.*, block size [0-9]+\)"
 		done
 	done
 }

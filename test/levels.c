@@ -132,6 +132,17 @@ static void free_interior(void)
 	free(p + 16);
 }
 
+/* The same at the end of a slab: nothing may be read behind it. */
+static void free_interior_last(void)
+{
+	for (size_t i = 0; i < 4 << 20; i += n) {
+		q = malloc(n);
+		if ((uintptr_t)q % 65536 > (uintptr_t)p % 65536)
+			p = q;
+	}
+	free(p + (n - 1) / 16 * 16);
+}
+
 static void realloc_freed(void)
 {
 	free(p);
@@ -185,6 +196,13 @@ static void overflow_byte(void)
 static void overflow_word(void)
 {
 	memset(p + n, 'x', 8);
+	free(p);
+}
+
+/* What is behind another block was there, as a reader of both can write it. */
+static void overflow_copied(void)
+{
+	memcpy(p + n, q + n, 8);
 	free(p);
 }
 
@@ -329,42 +347,25 @@ static const struct {
 	{ \
 #name, name \
 	}
-	CASE(double_free),
-	CASE(double_free_delayed),
-	CASE(double_free_thread),
-	CASE(free_stack),
-	CASE(free_static),
-	CASE(free_code),
-	CASE(free_one),
-	CASE(free_high),
-	CASE(free_noncanonical),
-	CASE(free_protected),
-	CASE(free_unmapped),
-	CASE(free_misaligned),
-	CASE(free_interior),
-	CASE(realloc_freed),
-	CASE(realloc_foreign),
-	CASE(usable_freed),
-	CASE(write_link),
-	CASE(write_after_free),
-	CASE(write_after_free_end),
-	CASE(read_after_free),
-	CASE(overflow_byte),
-	CASE(overflow_word),
-	CASE(overflow_zero),
-	CASE(overflow_realloc),
-	CASE(overflow_kept),
-	CASE(overflow_page),
-	CASE(underflow_byte),
-	CASE(read_overflow),
-	CASE(zero_read),
-	CASE(zero_write),
-	CASE(zero_twice),
-	CASE(reuse_soon),
-	CASE(size_wrong),
-	CASE(delete_wrong),
-	CASE(size_right),
-	CASE(write_options),
+	CASE(double_free),        CASE(double_free_delayed),
+	CASE(double_free_thread), CASE(free_stack),
+	CASE(free_static),        CASE(free_code),
+	CASE(free_one),           CASE(free_high),
+	CASE(free_noncanonical),  CASE(free_protected),
+	CASE(free_unmapped),      CASE(free_misaligned),
+	CASE(free_interior),      CASE(free_interior_last),
+	CASE(realloc_freed),      CASE(realloc_foreign),
+	CASE(usable_freed),       CASE(write_link),
+	CASE(write_after_free),   CASE(write_after_free_end),
+	CASE(read_after_free),    CASE(overflow_byte),
+	CASE(overflow_word),      CASE(overflow_copied),
+	CASE(overflow_zero),      CASE(overflow_realloc),
+	CASE(overflow_kept),      CASE(overflow_page),
+	CASE(underflow_byte),     CASE(read_overflow),
+	CASE(zero_read),          CASE(zero_write),
+	CASE(zero_twice),         CASE(reuse_soon),
+	CASE(size_wrong),         CASE(delete_wrong),
+	CASE(size_right),         CASE(write_options),
 	CASE(sampled_read),
 };
 
