@@ -5,7 +5,6 @@
  * the whole list of one slab, so that reused blocks stay hot; a full one is
  * not flushed: the block goes to its slab. All here is the owner's alone.
  */
-#define MAG_MIN 2
 #define MAG_START 64
 #define MAG_MAX 4096
 #define MAG_BYTES (64 * KIB)
@@ -126,18 +125,6 @@ INLINE bool heap_push(struct heap *h, void *p)
 }
 
 /* -- trimming: what the magazines hold goes to the slabs */
-
-static void mag_flush(struct mag *m)
-{
-	struct block *b = m->head, *next;
-	const struct block *bad = list_prove(b);
-
-	for (m->head = NULL; b != bad; b = next) {
-		next = b->next;
-		slab_put(slab_of(b), b);
-		m->room++;
-	}
-}
 
 static void heap_flush(struct heap *h, bool all)
 {

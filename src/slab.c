@@ -7,7 +7,9 @@
  * heap's list; a refill takes its whole list and puts it back to sleep. When
  * all blocks are free its units go back. All here is the owner's alone.
  */
-#define WAKE_MAX 16 /* free blocks that wake a sleeping slab, at most */
+#define WAKE_MAX 16     /* free blocks that wake a sleeping slab, at most */
+#define MAG_MIN 2       /* blocks that a magazine takes, at least */
+#define SPARSE_CHUNKS 4 /* of a process that has nearly free slabs emptied */
 #define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
 
 /* With ALLOC_CHECK=2 and 3 a secret; fast paths, not taken then, don't ask. */
@@ -50,13 +52,17 @@ INLINE bool tag_is_slab(uint32_t tag)
 	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
 }
 
-/* With `others` in the remote word it is empty when the rest has come home. */
+/*
+ * With `others` in the remote word it is empty when the rest has come home, and
+ * sparse when few are missing.
+ */
 static void partial_add(struct slab *s, unsigned others)
 {
 	struct slab **list = &s->heap->partial[s->cls];
+	unsigned few = s->cap / 16;
 
 	s->state = SLAB_PARTIAL;
-	s->trigger = (uint16_t)(s->cap - others);
+	s->trigger = (uint16_t)(s->cap - (others > few ? others : few));
 	s->prev = NULL;
 	s->next = *list;
 	if (*list)
@@ -253,6 +259,8 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 	s->nfree = s->carved; /* the remote word's, too, for the figures */
 }
 
+static void mag_spill(struct mag *m);
+
 /* The list grew to the trigger. */
 NOINLINE void slab_event(struct slab *s)
 {
@@ -264,6 +272,11 @@ NOINLINE void slab_event(struct slab *s)
 		slab_release(s, false);
 	else if (s->state == SLAB_FULL)
 		partial_add(s, others);
+	else {
+		s->trigger = (uint16_t)(s->cap - others);
+		if (load_relaxed(&os.chunks) >= SPARSE_CHUNKS)
+			mag_spill(&s->heap->mag[s->cls]);
+	}
 }
 
 /* Take back a checked block. */
@@ -275,6 +288,30 @@ INLINE void slab_put_by(struct slab *s, struct block *b, uintptr_t salt)
 		slab_event(s);
 }
 #define slab_put(s, b) slab_put_by(s, b, mark_salt)
+
+/* What a magazine holds goes home. */
+static void mag_flush(struct mag *m)
+{
+	struct block *b = m->head, *next;
+	const struct block *bad = list_prove(b);
+
+	for (m->head = NULL; b != bad; b = next) {
+		next = b->next;
+		slab_put(slab_of(b), b);
+	}
+	m->room = (int32_t)m->max;
+}
+
+/*
+ * A slab is nearly free: the program needs fewer of its blocks than it did. A
+ * magazine with blocks of many slabs would keep all of them from being given
+ * back; until it is refilled it takes hardly any.
+ */
+static void mag_spill(struct mag *m)
+{
+	m->max = MAG_MIN;
+	mag_flush(m);
+}
 
 static struct block *slab_take_list(struct slab *s, unsigned *n)
 {

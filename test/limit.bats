@@ -99,6 +99,12 @@ calls() # ARGUMENT...
 	ALLOC_THRESH=0 limit falls 1048576 200 5
 }
 
+# A magazine may hold blocks of each slab of its class
+@test "limit: resident memory falls when blocks all over it are freed" {
+	limit scattered 30
+	ALLOC_THRESH=0 limit scattered 16
+}
+
 @test "limit: ALLOC_THRESH is the bound of what is kept" {
 	level_2 # more is held back
 	local n

@@ -223,6 +223,27 @@ static void falls(void)
 	CHECKF((ssize_t)kept < (ssize_t)allowed, "%zu KiB kept", kept / KIB);
 }
 
+/* Blocks of many sizes that replace one another; what stays when all go */
+static void scattered(void)
+{
+	static char *p[100000];
+	size_t begin = test_rss(), most, kept, i, at, n;
+	uint64_t state = 5;
+
+	for (i = 0; i < 4 * COUNT(p); i++) {
+		at = i < COUNT(p) ? i : test_random(&state) % COUNT(p);
+		n = 16 + test_random(&state) % 1000;
+		free(p[at]);
+		p[at] = memset(malloc(n), 1, n);
+	}
+	most = test_rss() - begin;
+	for (i = 0; i < COUNT(p); i++)
+		free(p[i]);
+	kept = test_rss() - begin;
+	CHECKF(kept < argument(0, 0) * MIB, "%zu of %zu KiB kept", kept / KIB,
+	       most / KIB);
+}
+
 /* Rounds of `count` blocks: for strace to count the system calls */
 static void rounds(void)
 {
@@ -643,6 +664,7 @@ static void page_edges(void)
 	X(exhaust_in_threads) \
 	X(locked) \
 	X(falls) \
+	X(scattered) \
 	X(rounds) \
 	X(bound) \
 	X(few_mappings) \

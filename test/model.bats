@@ -93,6 +93,10 @@ mistakes() # MODEL
 	holds remote -DWHOLE=1 -DCAP=3 -DWAKE=2 -DTHREADS=2
 }
 
+@test "model: remote frees, the same that are looked at when sparse" {
+	holds remote -DWHOLE=1 -DCAP=3 -DFEW=1 -DTHREADS=2
+}
+
 @test "model: remote frees, two slabs" {
 	OPT=-O1
 	holds remote -DWHOLE=1 -DSLABS=2
@@ -104,6 +108,7 @@ mistakes() # MODEL
 	holds remote -DEMPTIED_MAX=0
 	holds remote -DTHREADS=2
 	holds remote -DCAP=3 -DWAKE=2
+	holds remote -DCAP=3 -DFEW=1
 	holds remote -DSLABS=2 -DTHREADS=0
 	holds remote -DWHOLE=1 -DTHREADS=2 -DCAP=3
 	holds remote -DWHOLE=1 -DSLABS=2 -DTHREADS=0 -DCAP=3

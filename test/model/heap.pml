@@ -10,7 +10,8 @@
 inline partial_add(s, others)
 {
 	state[s] = PARTIAL;
-	trigger[s] = CAP - (bug(FULL_TRIGGER) -> 0 : others);
+	trigger[s] = CAP - (bug(FULL_TRIGGER) -> 0 :
+			    (others > FEW -> others : FEW));
 	before[s] = 0;
 	after[s] = partial;
 	before[partial] = s;	/* [0] is nobody's */
@@ -130,7 +131,7 @@ inline slab_event(s)
 		:: else ->
 			if
 			:: state[s] == FULL -> d_step { partial_add(s, o) }
-			:: else
+			:: else -> trigger[s] = CAP - o /* and mag_spill */
 			fi
 		fi;
 		o = 0

@@ -23,6 +23,9 @@
 #ifndef WAKE
 #define WAKE 1		/* slab_sleep: free blocks that wake a slab */
 #endif
+#ifndef FEW
+#define FEW 0		/* blocks that a sparse slab lacks */
+#endif
 #ifndef MAG_MAX
 #define MAG_MAX 1	/* a free adds no more to the magazine; a refill may */
 #endif
