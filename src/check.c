@@ -55,19 +55,22 @@ static bool mapping_around(const char *p)
 	return false;
 }
 
+static const struct mapping *cached_at(const void *p, const struct cache *c)
+{
+	const struct span *s = c->newest;
+
+	while (s && ((const struct mapping *)s)->user != p)
+		s = s->older;
+	return (const struct mapping *)s;
+}
+
 /* Is there a cached mapping whose block was at `p`? */
 static bool mapping_was(const void *p, struct facts *facts)
 {
-	const struct mapping *m = NULL;
-	const struct span *s;
+	const struct mapping *m;
 
 	lock_take(&os.lock);
-	for (s = os.maps.newest; s && !m; s = s->older)
-		m = ((const struct mapping *)s)->user == p ? (const void *)s :
-							     m;
-	for (s = os.held.newest; s && !m; s = s->older)
-		m = ((const struct mapping *)s)->user == p ? (const void *)s :
-							     m;
+	m = cached_at(p, &os.maps) ?: cached_at(p, &os.held);
 	if (m && (m->trap || m->sealed) && mapping_callers(m)) {
 		facts->size = m->asked;
 		facts->made = mapping_callers(m)->made;
@@ -102,7 +105,8 @@ static struct facts facts_of(const char *p, enum fault fault)
 	p -= (size_t)(p - unit_start(s)) % size;
 	if (fault != FREED)
 		return (struct facts){ .start = p, .size = size };
-	return s->sealed && seal_is_free(seal_of(p, size, DEEP), p) ?
+	return s->sealed && slab_has(s, p) &&
+			       seal_is_free(seal_of(p, size, DEEP), p) ?
 		       seal_facts(seal_of(p, size, DEEP), p) :
 		       (struct facts){ 0 };
 }

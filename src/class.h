@@ -22,10 +22,7 @@ struct class
 #define CLASS_RECIP(s) \
 	((uint32_t)(CLASS_UNITS(s) == 1 ? ((uint64_t)1 << 32) / (s) + 1 : 1))
 #define CLASS_LIMIT(s) \
-	((uint32_t)(CLASS_UNITS(s) == 1 ? \
-			    CLASS_CAP(s) * ((uint64_t)(s)*CLASS_RECIP(s) - \
-					    ((uint64_t)1 << 32)) : \
-			    0))
+	(CLASS_CAP(s) * (uint32_t)(s)*CLASS_RECIP(s) * (CLASS_UNITS(s) == 1))
 #define ROW(s) \
 	{ \
 		s, CLASS_RECIP(s), CLASS_LIMIT(s), CLASS_CAP(s), \

@@ -35,8 +35,9 @@ static bool sample_due(struct heap *h, size_t n)
 {
 	bool alone = config.slow || n > SLAB_MAX;
 
-	if (!h->random)
+	if (!h->sampled)
 		h->until = sample_distance(h);
+	h->sampled = true;
 	if (alone ? h->until <= 0 || --h->until > 0 : h->until > 0)
 		return false;
 	h->until += sample_distance(h);
@@ -248,11 +249,17 @@ NOINLINE void *alloc_deep(size_t n, const void *caller)
 	return LIKELY(p != NULL) ? p : alloc_long(n, GRAIN, caller);
 }
 
+/* Of the first class in which all blocks are aligned, if there is one. */
 NOINLINE void *alloc_aligned(size_t n, size_t align, const void *caller)
 {
-	void *p = config.quick ? sealed_get_aligned(n, align, caller) :
-				 heap_pop_aligned(tls.me, n, align);
+	bool slab = n - 1 < SLAB_MAX - config.tail && align <= UNIT;
+	void *p = NULL;
 
+	if (slab && power_of_two(align))
+		p = config.quick ?
+			    sealed_get_aligned(n, align, caller) :
+			    mag_pop(&tls.me->mag[class_aligned(n, align)],
+				    MARK_SALT);
 	return p ? p : alloc_long(n, align, caller);
 }
 
@@ -328,23 +335,26 @@ static void check_lists(struct heap *h)
 
 /*
  * Blocks that are never freed are looked at in the end, if nobody else can be
- * using any: threads that have no heap yet have to wait for the lock.
+ * using any: no other thread has a heap, and none gets one meanwhile.
  */
 static void check_seals(const struct heap *h)
 {
 	struct chunk *c;
+	bool alone;
 
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
 		if (*p)
 			seal_links(*p);
-	lock_take(&heaps.lock);
-	for (int list = FULL; list <= AVAIL && heaps.count == 1; list++)
+	lock_both();
+	alone = heaps.idle + 1 == heaps.count;
+	for (int list = FULL; list <= AVAIL && alone; list++)
 		for (c = os.first[list]; c; c = c->next)
 			for (struct slab *s = c->unit;
 			     s < c->unit + (CHUNK_UNITS - 1); s++)
 				if (tag_is_slab(pagemap_get(unit_start(s))) &&
 				    !s->back && s->sealed)
 					slab_check_seals(s);
+	lock_drop(&os.lock);
 	lock_drop(&heaps.lock);
 }
 
@@ -364,6 +374,8 @@ __attribute__((destructor)) static void process_end(void)
 	if (OPT(check) > 1 && h != STUB && h != DEAD)
 		check_seals(h);
 	trace_end();
-	if (exit_key_made)
-		pthread_key_delete(exit_key);
+	if (!exit_key_made)
+		return;
+	exit_key_made = false; /* the key will be somebody else's */
+	pthread_key_delete(exit_key);
 }

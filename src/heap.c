@@ -44,13 +44,6 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 	return NULL;
 }
 
-INLINE void *heap_pop_aligned(struct heap *h, size_t n, size_t align)
-{
-	if (n - 1 >= SLAB_MAX || !power_of_two(align) || align > UNIT)
-		return NULL;
-	return mag_pop(&h->mag[class_aligned(n, align)], MARK_SALT);
-}
-
 /* heap_push saw that a block may start at `p`, and counted it in. */
 NOINLINE void heap_free_full(struct mag *m, void *p)
 {
@@ -124,8 +117,6 @@ INLINE bool heap_push(struct heap *h, void *p)
 	return true;
 }
 
-/* -- trimming: what the magazines hold goes to the slabs */
-
 static void heap_flush(struct heap *h, bool all)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
@@ -170,29 +161,55 @@ static void held_flush(struct heap *h)
 	remote_flush(h);
 }
 
+/* A heap without a thread, or NULL. */
+static struct heap *parked_take(void)
+{
+	struct heap *h;
+
+	lock_take(&heaps.lock);
+	h = heaps.parked;
+	if (h) {
+		add_relaxed(&heaps.idle, -1u);
+		heaps.parked = h->parked;
+		if (!h->parked)
+			heaps.last = &heaps.parked;
+	}
+	lock_drop(&heaps.lock);
+	return h;
+}
+
+/* It is the next to be taken, or the last. */
+static void parked_put(struct heap *h, bool last)
+{
+	lock_take(&heaps.lock);
+	add_relaxed(&heaps.idle, 1);
+	h->parked = last ? NULL : heaps.parked;
+	*(last ? heaps.last : &heaps.parked) = h;
+	if (!h->parked)
+		heaps.last = &h->parked;
+	lock_drop(&heaps.lock);
+}
+
 /*
  * Do that for each parked heap that has something; or for `all`, since no note
- * comes of what others free in an active slab.
+ * comes of what others free in an active slab. One by one: a thread that starts
+ * meanwhile and found none would make a new heap, for good.
  */
 static void parked_empty(bool all)
 {
-	struct heap *list, *h, **end = &list;
+	for (int held = all; held >= 0; held--)
+		for (uint32_t n = load_relaxed(&heaps.idle); n; n--) {
+			struct heap *h = parked_take();
 
-	lock_take(&heaps.lock);
-	list = heaps.parked;
-	heaps.parked = NULL;
-	lock_drop(&heaps.lock);
-	for (h = all ? list : NULL; h; h = h->parked)
-		held_flush(h);
-	for (; (h = *end) != NULL; end = &h->parked) {
-		if (all || !h->flushed || load_relaxed(&h->inbox))
-			heap_empty(h);
-		h->flushed = true;
-	}
-	lock_take(&heaps.lock);
-	*end = heaps.parked;
-	heaps.parked = list;
-	lock_drop(&heaps.lock);
+			if (!h)
+				break;
+			if (held)
+				held_flush(h);
+			else if (all || !h->flushed || load_relaxed(&h->inbox))
+				heap_empty(h);
+			h->flushed |= !held;
+			parked_put(h, true);
+		}
 }
 
 /*
@@ -245,9 +262,13 @@ static bool run_free(void *p)
 {
 	uint32_t tag = TAG_RUN;
 
+	struct slab *s = unit_of(p);
+
 	if ((uintptr_t)p & (UNIT - 1) || !cas(pagemap_slot(p), &tag, TAG_FREE))
 		return false;
-	units_free(unit_of(p), unit_of(p)->units);
+	if (s->sealed) /* a slab's block must not seem to be this one */
+		seal_of(p, s->units * UNIT, DEEP)->word = 0;
+	units_free(s, s->units);
 	return true;
 }
 

@@ -33,11 +33,8 @@ struct callers {
 
 INLINE struct callers *mapping_callers(const struct mapping *m)
 {
-	bool room = !m->direct || m->trap;
-
-	return room ? (struct callers *)((uintptr_t)m -
-					 sizeof(struct callers)) :
-		      NULL;
+	return m->direct && !m->trap ? NULL :
+				       (struct callers *)(uintptr_t)m - 1;
 }
 
 /* Bytes that the user may have. */
@@ -71,6 +68,8 @@ static struct mapping *mapping_put(struct mapping m, size_t head)
 {
 	struct mapping *to = mapping_header(m.base + head);
 
+	/* A direct block has it at one place, others at another. */
+	mapping_header(m.base + HEADER + page_size - head)->user = NULL;
 	m.user = m.base + head;
 	*to = m;
 	return to;

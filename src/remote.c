@@ -16,10 +16,10 @@
 /* All heaps. Who has this lock must not wait for os.lock: see lock_both. */
 static struct {
 	struct lock lock;
-	struct heap *parked; /* without a thread */
+	struct heap *parked, **last; /* without a thread */
 	struct heap *all;
-	uint32_t count;
-} heaps;
+	uint32_t count, idle; /* of all; of the parked, relaxed */
+} heaps = { .last = &heaps.parked };
 
 /*
  * A slab with all blocks in its word may be gone any time: only PURGING and a

@@ -82,13 +82,19 @@ INLINE uint32_t heap_random(struct heap *h)
 
 #define WORDS(x) ((x)*0x0101010101010101u)
 
-INLINE uint64_t word_at(const void *p, size_t i)
-{
-	uint64_t word;
+typedef uint64_t wide_word __attribute__((vector_size(16)));
+#define WIDE(x) ((wide_word){ WORDS(x), WORDS(x) })
 
-	memcpy(&word, (const char *)p + i, sizeof(word));
-	return word;
-}
+#define READ_AT(name, type) \
+	INLINE type name(const void *p, size_t i) \
+	{ \
+		type word; \
+\
+		memcpy(&word, (const char *)p + i, sizeof(word)); \
+		return word; \
+	}
+READ_AT(word_at, uint64_t)
+READ_AT(wide_at, wide_word)
 
 /* How many of the bytes, from the first on, are `byte`. */
 static size_t bytes_alike(const unsigned char *p, size_t n, unsigned char byte)
@@ -101,17 +107,6 @@ static size_t bytes_alike(const unsigned char *p, size_t n, unsigned char byte)
 	while (i < n && p[i] == byte)
 		i++;
 	return i;
-}
-
-typedef uint64_t wide_word __attribute__((vector_size(16)));
-#define WIDE(x) ((wide_word){ WORDS(x), WORDS(x) })
-
-INLINE wide_word wide_at(const void *p, size_t i)
-{
-	wide_word word;
-
-	memcpy(&word, (const char *)p + i, sizeof(word));
-	return word;
 }
 
 INLINE void wide_put(void *p, size_t i, wide_word word)
@@ -326,7 +321,7 @@ INLINE bool seal_whole(const struct seal *seal, const void *p, uint64_t key,
 }
 
 /* The user's size of a live block. */
-static size_t seal_size(const struct seal *seal, const void *p)
+static size_t seal_size(struct seal *seal, const void *p)
 {
 	uint64_t key = seal_key(p);
 	size_t room = seal_room(seal, p), pad = seal_pad(seal, key);
@@ -341,6 +336,9 @@ static size_t seal_size(const struct seal *seal, const void *p)
 			padding_wrong((const unsigned char *)seal - pad, pad) -
 			1 - pad;
 	report(BUFFER_OVERFLOW, p, f);
+	seal->word = key; /* one report will do */
+	if (DEEP)
+		seal->by->freed = NULL;
 	return room;
 }
 
@@ -438,7 +436,7 @@ static void slab_check_seals(const struct slab *s)
 	char *p = unit_start(s);
 
 	for (unsigned i = 0; i < s->carved; i++, p += size) {
-		const struct seal *seal = seal_of(p, size, DEEP);
+		struct seal *seal = seal_of(p, size, DEEP);
 
 		if (!seal->word || seal_is_free(seal, p))
 			seal_reuse(seal, p);

@@ -56,14 +56,12 @@ NOINLINE void *sealed_get(size_t n, const void *caller)
 		      sealed_pop(n, caller, false);
 }
 
-/* The same of an aligned one, of the first class in which all are. */
+/* The same of an aligned one. */
 NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
 {
-	size_t tail = config.tail, k;
+	size_t room = (n > GRAIN ? n : GRAIN) + config.tail;
+	size_t k = GRAIN * class_aligned(room, align);
 
-	if (n - 1 >= SLAB_MAX - tail || !power_of_two(align) || align > UNIT)
-		return NULL;
-	k = GRAIN * class_aligned((n > GRAIN ? n : GRAIN) + tail, align);
 	return DEEP ? sealed_take(k, n, poison_steps(k, true), caller, true) :
 		      sealed_take(k, n, poison_steps(k, false), caller, false);
 }

@@ -9,8 +9,9 @@
  */
 #define WAKE_MAX 16     /* free blocks that wake a sleeping slab, at most */
 #define MAG_MIN 2       /* blocks that a magazine takes, at least */
-#define SPARSE_CHUNKS 4 /* of a process that has nearly free slabs emptied */
-#define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
+#define SPARSE_CHUNKS 4 /* from which on nearly free slabs matter */
+#define MARK_SALT 0x2545f491                /* no pointer sum looks like that */
+#define MARK_UNUSED (~(uintptr_t)MARK_SALT) /* see slab_stamp */
 
 /* With ALLOC_CHECK=2 and 3 a secret; fast paths, not taken then, don't ask. */
 static uintptr_t mark_salt = MARK_SALT;
@@ -52,10 +53,7 @@ INLINE bool tag_is_slab(uint32_t tag)
 	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
 }
 
-/*
- * With `others` in the remote word it is empty when the rest has come home, and
- * sparse when few are missing.
- */
+/* With `others` in the remote word it is empty when the rest has come home. */
 static void partial_add(struct slab *s, unsigned others)
 {
 	struct slab **list = &s->heap->partial[s->cls];
@@ -158,6 +156,28 @@ static void slab_note(struct slab *s)
 	} while (!cas(&s->heap->inbox, &first, s));
 }
 
+/* Has a slab a mark in blocks that are to be carved? */
+INLINE bool slab_stamped(const struct slab *s)
+{
+	return !s->fresh && !s->sealed && classes[s->cls].limit;
+}
+
+/*
+ * A stale pointer may lead to a block that was carved in an earlier life of the
+ * unit and is not yet in this: free takes it, fast as it is, and malloc hands
+ * it out. So the mark of such blocks tells until they are carved.
+ */
+static void slab_stamp(struct slab *s)
+{
+	size_t size = slab_size(s), end = (size_t)s->ready << page_shift;
+	char *p = unit_start(s);
+
+	if (end > s->cap * size)
+		end = s->cap * size;
+	for (size_t at = 0; at < end; at += size)
+		((struct block *)(p + at))->mark = MARK_UNUSED;
+}
+
 /* Make `s` an active slab; the page map learns it last. */
 static void slab_open(struct slab *s, struct heap *h, unsigned c)
 {
@@ -169,12 +189,15 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 		.state = SLAB_ACTIVE,
 		.units = s->units,
 		.fresh = s->fresh,
+		.ready = s->fresh ? 0 : s->ready,
 		.sealed = OPT(check) > 1,
 	};
 	if (OPT(check) > 2)
 		slab_guard(s);
 	for (unsigned i = 1; i < s->units; i++)
 		s[i].back = (uint8_t)i;
+	if (CHECKS && slab_stamped(s))
+		slab_stamp(s);
 	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
 }
 
@@ -227,6 +250,15 @@ static bool slab_verify(struct slab *s, uint64_t word)
 	return false;
 }
 
+/* So many bytes of it have been in use. */
+static void slab_used(struct slab *s, size_t len)
+{
+	size_t pages = (len + page_size - 1) >> page_shift;
+
+	if (s->ready < pages)
+		s->ready = (uint8_t)pages;
+}
+
 static bool slab_unguard(struct slab *s)
 {
 	if (!os_allow(slab_guard_page(s), page_size))
@@ -250,6 +282,7 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 		partial_remove(s);
 	noted |= s->state == SLAB_ACTIVE || word & PARKED;
 	if (good && noted && (!s->guarded || slab_unguard(s))) {
+		slab_used(s, s->carved * slab_size(s));
 		units_free(s, s->units);
 		return;
 	}
@@ -259,23 +292,29 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 	s->nfree = s->carved; /* the remote word's, too, for the figures */
 }
 
-static void mag_spill(struct mag *m);
+static void mag_flush(struct mag *m);
 
-/* The list grew to the trigger. */
+/*
+ * The list grew to the trigger. A slab that is nearly free tells that fewer of
+ * its blocks are needed: a magazine with some of each would keep all slabs.
+ */
 NOINLINE void slab_event(struct slab *s)
 {
 	unsigned others = remote_count(load_relaxed(&s->remote));
+	struct mag *m = &s->heap->mag[s->cls];
 
 	if (s->state == SLAB_ACTIVE || s->state >= SLAB_ZOMBIE)
 		return;
-	if (s->nfree + others >= s->cap)
+	if (s->nfree + others >= s->cap) {
 		slab_release(s, false);
-	else if (s->state == SLAB_FULL)
+	} else if (s->state == SLAB_FULL) {
 		partial_add(s, others);
-	else {
+	} else {
 		s->trigger = (uint16_t)(s->cap - others);
-		if (load_relaxed(&os.chunks) >= SPARSE_CHUNKS)
-			mag_spill(&s->heap->mag[s->cls]);
+		if (load_relaxed(&os.chunks) < SPARSE_CHUNKS)
+			return;
+		m->max = MAG_MIN; /* until refills show otherwise */
+		mag_flush(m);
 	}
 }
 
@@ -300,17 +339,6 @@ static void mag_flush(struct mag *m)
 		slab_put(slab_of(b), b);
 	}
 	m->room = (int32_t)m->max;
-}
-
-/*
- * A slab is nearly free: the program needs fewer of its blocks than it did. A
- * magazine with blocks of many slabs would keep all of them from being given
- * back; until it is refilled it takes hardly any.
- */
-static void mag_spill(struct mag *m)
-{
-	m->max = MAG_MIN;
-	mag_flush(m);
 }
 
 static struct block *slab_take_list(struct slab *s, unsigned *n)
@@ -344,20 +372,26 @@ static void slab_populate(struct slab *s, size_t carved, size_t end)
 	s->ready = (uint8_t)upto;
 }
 
-/* Fresh memory is zero, unless a block was freed that never was one. */
-INLINE void slab_untouched(const struct slab *s, char *p, unsigned k)
+/* Blocks are as they were left, unless one was freed that never was one. */
+INLINE bool slab_untouched(const struct slab *s, char *p, unsigned k)
 {
-	char *last = p + (k - 1) * slab_size(s);
+	size_t size = slab_size(s);
+	char *old = unit_start(s);
+#define BLOCK(p) ((struct block *)(p))
 
-	/* A page is written first: to read it first would cost two faults. */
-	__atomic_fetch_or(&((struct block *)last)->mark, 0, __ATOMIC_RELAXED);
-	for (; k--; p += slab_size(s)) {
-		const struct block *b = (struct block *)p;
-
-		if (WRONG((uintptr_t)b->next | b->mark))
-			report(DOUBLE_FREE, p,
-			       (struct facts){ .size = slab_size(s) });
-	}
+	if (s->fresh) /* to read a page first would cost two faults */
+		__atomic_fetch_or(&BLOCK(p + (k - 1) * size)->mark, 0,
+				  __ATOMIC_RELAXED);
+	else
+		old += (size_t)s->ready << page_shift;
+	for (; k && p < old && BLOCK(p)->mark == MARK_UNUSED; k--)
+		p += size;
+	for (; k && p >= old && !((uintptr_t)BLOCK(p)->next | BLOCK(p)->mark);
+	     k--)
+		p += size;
+	if (UNLIKELY(k))
+		report(DOUBLE_FREE, p, (struct facts){ .size = size });
+	return !k;
 }
 
 /*
@@ -384,8 +418,9 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 	} while (!cas(&s->carved, &carved, (uint16_t)(carved + k)));
 	if (s->fresh && s->heap->carved >= POPULATE_MIN)
 		slab_populate(s, carved, (carved + k) * size);
-	if (s->fresh)
-		slab_untouched(s, first, k);
+	if (CHECKS && (s->fresh || slab_stamped(s)) &&
+	    !slab_untouched(s, first, k))
+		return slab_carve(s, n); /* without these */
 	for (unsigned i = 1; i < k; i++, p += size)
 		block_link((struct block *)p, (struct block *)(p + size));
 	block_link((struct block *)p, NULL);

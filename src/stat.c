@@ -65,8 +65,7 @@ static void take_census(struct census *n)
 	n->heaps = heaps.count;
 	for (const struct heap *h = heaps.all; h; h = h->all)
 		count_heap(n, h);
-	for (const struct heap *h = heaps.parked; h; h = h->parked)
-		n->parked++;
+	n->parked = heaps.idle;
 	for (int list = FULL; list <= AVAIL; list++)
 		for (const struct chunk *c = os.first[list]; c; c = c->next)
 			count_chunk(n, c);

@@ -11,11 +11,8 @@ static bool exit_key_made; /* before there is a second thread */
 static void heap_park(struct heap *h)
 {
 	EVENT("park", h, sizeof(*h));
-	lock_take(&heaps.lock);
 	h->flushed = false;
-	h->parked = heaps.parked;
-	heaps.parked = h;
-	lock_drop(&heaps.lock);
+	parked_put(h, false);
 }
 
 /*
@@ -61,13 +58,8 @@ static struct heap *heap_new(void)
 /* A heap without a thread, or a new one; NULL when memory is out. */
 static struct heap *heap_obtain(void)
 {
-	struct heap *h;
+	struct heap *h = parked_take();
 
-	lock_take(&heaps.lock);
-	h = heaps.parked;
-	if (h)
-		heaps.parked = h->parked;
-	lock_drop(&heaps.lock);
 	if (h)
 		EVENT("adopt", h, sizeof(*h));
 	return h ? h : heap_new();
@@ -106,16 +98,15 @@ static void fork_wait(void)
  */
 static void lock_both(void)
 {
-	struct lock *one = &heaps.lock, *other = &os.lock, *first;
-
 	for (;;) {
-		lock_take(one);
-		if (lock_try(other))
+		lock_take(&heaps.lock);
+		if (lock_try(&os.lock))
 			return;
-		lock_drop(one);
-		first = one;
-		one = other;
-		other = first;
+		lock_drop(&heaps.lock);
+		lock_take(&os.lock);
+		if (lock_try(&heaps.lock))
+			return;
+		lock_drop(&os.lock);
 	}
 }
 

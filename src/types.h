@@ -63,7 +63,7 @@ struct slab {
 	uint8_t state;
 	uint8_t back;  /* units back to the first */
 	uint8_t units; /* length */
-	uint8_t ready; /* pages populated ahead of carving */
+	uint8_t ready; /* pages that are populated, or were used before */
 	bool fresh;    /* no unit of it was ever written */
 	bool sealed;   /* its blocks are: see seal.c */
 	bool guarded;  /* its last page is inaccessible */
@@ -133,6 +133,7 @@ struct heap {
 	size_t carved;              /* bytes ever: when to populate ahead */
 	uint32_t last_trim;         /* tick of the last trim */
 	bool flushed;               /* parked and emptied */
+	bool sampled;               /* `until` is set */
 	struct heap *parked;        /* next without a thread; heaps.lock */
 	struct heap *all;           /* next of all; heaps.lock */
 	uint8_t populate[CLASSES];  /* log2 of the next batch of pages */

@@ -209,6 +209,28 @@ says()
 	[ $sum -le 240 ]
 }
 
+@test "levels: ALLOC_SAMPLE=2: also a thread that frees before it allocates" {
+	local level
+	export ALLOC_SAMPLE=2
+	for level in 1 2 3; do
+		export ALLOC_CHECK=$level
+		mistake sampled_thread
+		[[ ${lines[0]} =~ ^([0-9]+)\ samples$ ]]
+		echo "$level: ${BASH_REMATCH[1]} of 2000"
+		[ "${BASH_REMATCH[1]}" -ge 800 ]
+	done
+}
+
+@test "levels: ALLOC_ABORT=0 says it once for each mistake" {
+	export ALLOC_ABORT=0 ALLOC_CHECK
+	for ALLOC_CHECK in 2 3; do
+		mistake overflow_realloc
+		echo "$ALLOC_CHECK: $output"
+		[ "$status" -eq 0 ]
+		[ "$(grep -c ^allocator: <<<"$output")" -eq 1 ]
+	done
+}
+
 @test "levels: ALLOC_ABORT=0 reports, ignores the call and goes on" {
 	local case level
 	export ALLOC_ABORT=0

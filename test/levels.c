@@ -223,6 +223,13 @@ static void overflow_kept(void)
 	p[n] = 'x'; /* and p is never freed */
 }
 
+/* The same, and a thread was there that is gone. */
+static void overflow_kept_after(void)
+{
+	in_thread(free_elsewhere, malloc(n));
+	p[n] = 'x';
+}
+
 static void overflow_page(void)
 {
 	memset(p + n, 'x', 4096);
@@ -339,6 +346,28 @@ static void sampled_rate(void)
 	printf("%d samples\n", samples);
 }
 
+/* A thread that frees others' blocks first is to have its share of samples. */
+static void *sampled_late(void *many)
+{
+	int samples = 0;
+
+	for (int i = 0; i < 1000; i++)
+		free(((void **)many)[i]);
+	for (int i = 0; i < 2000; i++)
+		samples += ((uintptr_t)malloc(16) + 16) % 4096 == 0;
+	printf("%d samples\n", samples);
+	return NULL;
+}
+
+static void sampled_thread(void)
+{
+	static void *many[1000];
+
+	for (int i = 0; i < 1000; i++)
+		many[i] = malloc(16);
+	in_thread(sampled_late, many);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -360,13 +389,13 @@ static const struct {
 	CASE(read_after_free),    CASE(overflow_byte),
 	CASE(overflow_word),      CASE(overflow_copied),
 	CASE(overflow_zero),      CASE(overflow_realloc),
-	CASE(overflow_kept),      CASE(overflow_page),
-	CASE(underflow_byte),     CASE(read_overflow),
-	CASE(zero_read),          CASE(zero_write),
-	CASE(zero_twice),         CASE(reuse_soon),
-	CASE(size_wrong),         CASE(delete_wrong),
-	CASE(size_right),         CASE(write_options),
-	CASE(sampled_read),
+	CASE(overflow_kept),      CASE(overflow_kept_after),
+	CASE(overflow_page),      CASE(underflow_byte),
+	CASE(read_overflow),      CASE(zero_read),
+	CASE(zero_write),         CASE(zero_twice),
+	CASE(reuse_soon),         CASE(size_wrong),
+	CASE(delete_wrong),       CASE(size_right),
+	CASE(write_options),      CASE(sampled_read),
 };
 
 int main(int argc, char **argv)
@@ -381,8 +410,10 @@ int main(int argc, char **argv)
 		n = strtoul(argv[2], NULL, 10);
 	p = malloc(n);
 	q = malloc(n);
-	if (strcmp(argv[1], "sampled_rate") == 0) { /* not a mistake */
-		sampled_rate();
+	if (strncmp(argv[1], "sampled_", 8) == 0 && /* not mistakes */
+	    strcmp(argv[1], "sampled_read") != 0) {
+		strcmp(argv[1], "sampled_rate") ? sampled_thread() :
+						  sampled_rate();
 		return 0;
 	}
 	for (size_t i = 0; i < count; i++)

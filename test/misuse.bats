@@ -87,6 +87,15 @@ one()
 	ALLOC_THRESH=0 check unused
 }
 
+@test "misuse: what once was a block, or lies behind the last of a slab" {
+	check former
+	ALLOC_THRESH=0 check former
+}
+
+@test "misuse: a mapping that was freed and is another block's by now" {
+	ALLOC_DIRECT=1 check moved
+}
+
 @test "misuse: pointers that nobody gave out" {
 	check foreign
 	ALLOC_THRESH=0 check foreign

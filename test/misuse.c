@@ -33,6 +33,7 @@
 
 #define LEN(a) ((long)(sizeof(a) / sizeof((a)[0])))
 #define PAGE 4096l
+#define GRAIN 16l
 #define UNIT 65536l
 #define CHUNK (4l << 20)
 #define MANY 10000
@@ -464,6 +465,106 @@ static int case_near(long size, long op, long kind)
 		free(p);
 	note(q);
 	call((int)op, q, (size_t)size);
+	return 0;
+}
+
+/* How large the slots for blocks of `size` bytes are, up to 512. */
+static long slot_of(long size)
+{
+	const char *check = getenv("ALLOC_CHECK");
+	long tail = !check || *check == '1' ? 0 : *check == '2' ? 8 : 24;
+
+	return (size + tail + 15) & -16l;
+}
+
+/* The last slot that starts in a unit; no block has room there. */
+static int case_beyond(long size, long op, long unused)
+{
+	long slot = slot_of(size);
+	char *p = malloc((size_t)size), *top = NULL;
+
+	(void)unused;
+	REQUIRE(p);
+	/* At best nothing is behind it: the last unit of the last chunk. */
+	for (int i = 0; i < 40000; i++) {
+		char *q = malloc((size_t)size);
+
+		if ((long)((uintptr_t)q % CHUNK) >= CHUNK - UNIT && q > top)
+			top = q;
+	}
+	p = (char *)down(top ? top : p, UNIT) + (UNIT - 1) / slot * slot;
+	note(p);
+	call((int)op, hide(p), (size_t)size);
+	return 0;
+}
+
+/* A slot that was in use when the slab was another one, and is not yet now. */
+static int case_recycled(long size, long unused, long unused2)
+{
+	size_t slot = (size_t)slot_of(size), at = 0;
+	char *p = NULL, *q = NULL;
+	int i, k;
+
+	(void)unused;
+	(void)unused2;
+	for (i = 0; i < MANY; i++)
+		other[i] = malloc(2 * slot);
+	for (i = 0; i < MANY; i++)
+		free(other[i]);
+	for (i = 0; i < 5000 && !p; i++) {
+		q = memset(take_one((size_t)size), 1, (size_t)size);
+		at = (size_t)(q - (char *)down(q, UNIT)) + UNIT / 4;
+		for (k = 0; k < MANY && !p; k++)
+			if (down(other[k], UNIT) == down(q, UNIT) &&
+			    (uintptr_t)other[k] % UNIT > at &&
+			    (uintptr_t)other[k] % UNIT % slot == 0)
+				p = other[k];
+	}
+	REQUIRE(p);
+	note(p);
+	free(hide(p));
+	for (i = 0; i < 4000; i++)
+		memset(take_one((size_t)size), 1, (size_t)size);
+	return 0;
+}
+
+/* A large block that became smaller, and then one of a slab. */
+static int case_shrunk(long size, long unused, long unused2)
+{
+	char *p[4], *q;
+
+	(void)unused;
+	(void)unused2;
+	for (int i = 0; i < LEN(p); i++)
+		p[i] = malloc(100000);
+	for (int i = 0; i < LEN(p); i++)
+		p[i] = realloc(p[i], (size_t)size);
+	for (int i = 0; i < LEN(p); i++)
+		free(p[i]);
+	for (int i = 0; i < 32; i++) {
+		q = take_one((size_t)size);
+		for (int k = 0; k < LEN(p); k++) {
+			if (p[k] <= q || p[k] >= q + 8 * UNIT)
+				continue;
+			note(p[k]);
+			free(hide(p[k]));
+			take(16, (size_t)size);
+			return 0;
+		}
+	}
+	return 77;
+}
+
+/* A mapping whose header was elsewhere before. */
+static int case_moved(long size, long align, long size2)
+{
+	char *p = aligned_alloc((size_t)align, (size_t)size), *q;
+
+	note(p);
+	free(p);
+	q = aligned_alloc((size_t)(PAGE + GRAIN - align), (size_t)size2);
+	q[0] = q[size2 - 1] = 'q';
+	free(hide(p));
 	return 0;
 }
 
@@ -1198,6 +1299,10 @@ static const struct {
 	      { "stale", case_stale },
 	      { "near", case_near },
 	      { "unused", case_unused },
+	      { "beyond", case_beyond },
+	      { "recycled", case_recycled },
+	      { "shrunk", case_shrunk },
+	      { "moved", case_moved },
 	      { "foreign", case_foreign },
 	      { "clobber", case_clobber },
 	      { "past-end", case_past_end },
@@ -1494,6 +1599,29 @@ static void group_unused(void)
 		}
 }
 
+/* What was once a block, or would be one if slabs were larger. */
+static void group_former(void)
+{
+	static const long small[] = { 24, 100, 136, 480 };
+
+	for (int i = 0; i < LEN(small); i++) {
+		expect("double free", "beyond", small[i], FREE, 0);
+		expect("realloc of freed pointer", "beyond", small[i], FITS, 0);
+		expect("usable size of freed pointer", "beyond", small[i],
+		       USABLE, 0);
+		expect("double free", "recycled", small[i], 0, 0);
+	}
+	expect("double free", "shrunk", 60000, 0, 0);
+}
+
+static void group_moved(void)
+{
+	expect("free of interior pointer|double free", "moved", 100, PAGE,
+	       8000);
+	expect("free of interior pointer|double free", "moved", 8000, GRAIN,
+	       100);
+}
+
 static void group_foreign(void)
 {
 	for (int op = FREE; op <= USABLE; op++)
@@ -1664,6 +1792,7 @@ static const struct {
 } groups[] = { { "double", group_double },   { "remote", group_remote },
 	       { "entry", group_entry },     { "stale", group_stale },
 	       { "near", group_near },       { "unused", group_unused },
+	       { "former", group_former },   { "moved", group_moved },
 	       { "foreign", group_foreign }, { "clobber", group_clobber },
 	       { "guard", group_guard },     { "unmapped", group_unmapped },
 	       { "line", group_line },       { "crowd", group_crowd },

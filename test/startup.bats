@@ -506,6 +506,48 @@ survives()
 	done
 }
 
+# Libraries of the program end after ours; what was our key may be theirs
+@test "startup: a key that a library makes at its end is its own" {
+	local dir=$BATS_TEST_TMPDIR cc=${CC:-cc}
+	$cc -shared -fPIC -pthread -x c - -o "$dir/liblast.so" <<-'END'
+	#include <pthread.h>
+	#include <stdio.h>
+	#include <stdlib.h>
+
+	static void *run(void *arg)
+	{
+		free(malloc(100));
+		return arg;
+	}
+
+	static void unset(void *value)
+	{
+		printf("called with %p\n", value);
+	}
+
+	void last(void)
+	{
+	}
+
+	__attribute__((destructor)) static void end(void)
+	{
+		pthread_key_t key;
+		pthread_t thread;
+
+		pthread_key_create(&key, unset);
+		pthread_create(&thread, NULL, run, NULL);
+		pthread_join(thread, NULL);
+	}
+	END
+	echo 'void last(void); int main(void) { last(); }' |
+		$cc -x c - -o "$dir/ends" -L"$dir" -llast \
+			-Wl,-rpath,"$dir"
+	run pre "$dir/ends"
+	echo "$status $output"
+	[ "$status" -eq 0 ]
+	[ -z "$output" ]
+}
+
 @test "startup: ALLOC_HELP=1 tells that it is there" {
 	ALLOC_HELP=1 program work
 	[ "$status" -eq 0 ]

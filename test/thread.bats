@@ -29,6 +29,10 @@ thread() # CASE [ARGUMENT...]
 	done
 }
 
+@test "thread: those that come and go share heaps, beside malloc_trim" {
+	thread heaps_stay
+}
+
 @test "fork: from the main thread, beside 8 that allocate" {
 	thread forks
 }

@@ -1008,7 +1008,44 @@ static void thread_local_libraries(void)
 	dismiss(threads, 4);
 }
 
+static void *trims(void *arg)
+{
+	(void)arg;
+	while (!stop)
+		malloc_trim(0);
+	return NULL;
+}
+
+static void *allocates_once(void *arg)
+{
+	(void)arg;
+	free(malloc(100));
+	return NULL;
+}
+
+/* Threads come and go while another empties the heaps that they left. */
+static void heaps_stay(void)
+{
+	pthread_t trimmer;
+	size_t size;
+	char *xml;
+	FILE *out;
+	int i, count = 0;
+
+	trimmer = start(trims, NULL);
+	for (i = 0; i < 5000; i++)
+		join(start(allocates_once, NULL));
+	stop = 1;
+	join(trimmer);
+	out = open_memstream(&xml, &size);
+	CHECK(out && malloc_info(0, out) == 0 && fclose(out) == 0);
+	xml = strstr(xml, "<heaps count=");
+	CHECK(xml && sscanf(xml, "<heaps count=\"%d\"", &count) == 1);
+	CHECKF(count >= 2 && count <= 6, "%d heaps for 3 threads", count);
+}
+
 #define CASES(X) \
+	X(heaps_stay) \
 	X(forks) \
 	X(forks_in_threads) \
 	X(child_frees) \
