@@ -39,12 +39,14 @@
  * double free is found at the second free, or at the latest before the block
  * would be handed out twice; a write, when the block is about to be used again.
  * A write past the usable size of a block above 128 KiB is a SIGSEGV, but not
- * with ALLOC_DIRECT, nor where there are 10,000 such blocks.
+ * with ALLOC_DIRECT, nor where there are 10,000 such blocks. With ALLOC_CHECK=2
+ * and 3 it is one from the next page on, and before it is reported at free.
  *
  * ALLOC_CHECK=2 and 3 see more; malloc_usable_size is exact then: what was
  * asked for. The size that free_sized and C++'s delete are given is compared
  * with it; it is ignored otherwise. With ALLOC_ABORT=0 misuse is reported, and
- * the call does nothing: realloc returns NULL with ENOMEM.
+ * a call with a pointer to no live block does nothing (realloc returns NULL with
+ * ENOMEM). A live block is freed or resized though it was damaged.
  */
 
 /*
@@ -87,7 +89,7 @@
 extern "C" {
 #endif
 
-/* C23; and SunOS of old. They free(p): size and alignment are not looked at. */
+/* C23; and SunOS of old. They free(p); the alignment is not looked at. */
 void free_sized(void *p, size_t n) ALLOCATOR_NOTHROW;
 void free_aligned_sized(void *p, size_t align, size_t n) ALLOCATOR_NOTHROW;
 void cfree(void *p) ALLOCATOR_NOTHROW;

@@ -49,7 +49,7 @@ static const struct option {
 			 "N: one block in N is put before inaccessible memory, "
 			 "and is that when freed" },
 	[OPT_abort] = { "ALLOC_ABORT=", 0, 1, NULL,
-			"0: report misuse, ignore the call, go on" },
+			"0: report misuse and go on" },
 	[OPT_help] = { "ALLOC_HELP=", 0, 1, NULL, "1: print this, then run" },
 	{ "ALLOC_LOG=", 0, 0, &log_out,
 	  "file for all output; %p in it is the process id" },

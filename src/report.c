@@ -1,7 +1,7 @@
 /*
  * report.c - what is said of a misused heap: one line, and then abort().
  *
- * With ALLOC_ABORT=0 the call that was wrong is ignored instead, and memory of
+ * With ALLOC_ABORT=0 a call without a live block is ignored, and memory of
  * which it is not certain that it is free is never used again.
  */
 #define DOUBLE_FREE "double free"
