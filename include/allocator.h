@@ -45,7 +45,7 @@
  * ALLOC_CHECK=2 and 3 see more; malloc_usable_size is exact then: what was
  * asked for. The size that free_sized and C++'s delete are given is compared
  * with it; it is ignored otherwise. With ALLOC_ABORT=0 misuse is reported, and
- * a call with a pointer to no live block does nothing (realloc returns NULL with
+ * a call with a pointer to no live block does nothing (realloc gives NULL with
  * ENOMEM). A live block is freed or resized though it was damaged.
  */
 
