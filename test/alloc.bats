@@ -746,6 +746,20 @@ reused" "$(head -n 1 c.csv)"
 	is 0 "$(recommended)"
 }
 
+@test "alloc sweep: a slow threshold, or the last ones, change no pick" {
+	need jq
+	local slow
+	for slow in "400 90" "300 40" "200 60 300 10"; do
+		# shellcheck disable=SC2086 # words
+		napping 0 150 100 10 $slow
+		sweep --step 100 --runs 3 --warmup 0 --json j.json -- ./cmd
+		is 0 "$status"
+		is 100 "$(recommended)"
+		holds j.json '.recommendation | .threshold == 100 and
+			.to_plateau[0] < 2'
+	done
+}
+
 @test "alloc sweep: --metric" {
 	need jq
 	local m key unit

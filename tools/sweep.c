@@ -133,53 +133,43 @@ static size_t drop_empty(struct side *side, size_t n)
 /* -- the recommendation */
 
 struct advice {
-	size_t pick, plateau; /* plateau: from here to the end */
+	size_t pick;
+	size_t plateau, width; /* where it begins, and how many it has */
 	bool flat;
 	double noise;            /* as a part of a time */
 	struct ratio end, start; /* pick to plateau, pick to the first */
 };
 
-/* All runs of the sides from `from` on. */
-static double *pool(const struct side *s, size_t from, size_t n, size_t *count)
+/* All runs of `n` sides. */
+static double *pool(const struct side *s, size_t n, size_t *count)
 {
 	double *v;
 
 	*count = 0;
-	for (size_t i = from; i < n; i++)
+	for (size_t i = 0; i < n; i++)
 		*count += s[i].runs;
 	v = need(*count, sizeof(*v));
 	*count = 0;
-	for (size_t i = from; i < n; i++)
+	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < s[i].runs; k++)
 			v[(*count)++] = s[i].run[WALL][k];
 	return v;
 }
 
-/*
- * More caching can't cost time, so what rises is noise: neighbours that do are
- * drawn together, until the medians fall from first to last.
- */
-static double *falling(const struct side *s, size_t n)
+/* Where the `width` neighbours begin that take the least time together */
+static size_t fastest(const double *level, size_t n, size_t width)
 {
-	double *level = need(n, sizeof(*level)), *out = need(n, sizeof(*out));
-	size_t *width = need(n, sizeof(*width)), top = 0, at = 0;
+	double sum = 0, least = INFINITY;
+	size_t best = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		level[top] = middle(&s[i], WALL);
-		width[top++] = 1;
-		while (top > 1 && level[top - 2] < level[top - 1]) {
-			double sum = level[top - 2] * (double)width[top - 2] +
-				     level[top - 1] * (double)width[top - 1];
-
-			width[top - 2] += width[top - 1];
-			level[top - 2] = sum / (double)width[top - 2];
-			top--;
-		}
+		sum += level[i] - (i < width ? 0 : level[i - width]);
+		if (i + 1 < width || sum > least)
+			continue;
+		least = sum;
+		best = i + 1 - width;
 	}
-	for (size_t i = 0; i < top; i++)
-		while (width[i]--)
-			out[at++] = level[i];
-	return out;
+	return best;
 }
 
 /* How much the runs of one threshold differ, typically. */
@@ -193,25 +183,32 @@ static double noise_of(const struct side *s, size_t n)
 	return noise > NOISE_MIN ? noise : NOISE_MIN;
 }
 
+/*
+ * The plateau is the fastest third: a threshold that others disturbed, or slow
+ * ones at the end, don't move the pick. There is one to pick, since in any
+ * third one is no slower than the median.
+ */
 static struct advice advise(const struct side *s, size_t n)
 {
-	struct advice a = { .plateau = n - (n + 2) / 3 };
-	double *fall = falling(s, n), *end, good, plateau;
+	struct advice a = { .width = (n + 2) / 3 };
+	double *level = need(n, sizeof(*level)), *end, good, plateau;
 	size_t count;
 
-	end = pool(s, a.plateau, n, &count);
-	plateau = median(end, count);
+	for (size_t i = 0; i < n; i++)
+		level[i] = middle(&s[i], WALL);
+	a.plateau = fastest(level, n, a.width);
+	plateau = median(level + a.plateau, a.width);
+	end = pool(s + a.plateau, a.width, &count);
 	a.noise = noise_of(s, n);
-	good = plateau * (1 + a.noise) + WORTH * (fall[0] - plateau);
-	a.flat = fall[0] <= good ||
+	good = plateau * (1 + a.noise) + WORTH * (level[0] - plateau);
+	a.flat = level[0] <= good ||
 		 ratio_of(s[0].run[WALL], s[0].runs, end, count).low <=
 			 1 + a.noise;
-	while (!a.flat && fall[a.pick] > good)
+	while (!a.flat && level[a.pick] > good)
 		a.pick++;
-	s += a.pick;
-	a.end = ratio_of(s->run[WALL], s->runs, end, count);
-	a.start = ratio_of(s->run[WALL], s->runs, s[-(long)a.pick].run[WALL],
-			   s[-(long)a.pick].runs);
+	a.end = ratio_of(s[a.pick].run[WALL], s[a.pick].runs, end, count);
+	a.start = ratio_of(s[a.pick].run[WALL], s[a.pick].runs, s[0].run[WALL],
+			   s[0].runs);
 	return a;
 }
 
@@ -226,10 +223,10 @@ static void print_advice(const struct side *s, const struct advice *a)
 		       100 * a->noise);
 		return;
 	}
-	printf("  time is %.2f (95 %%: %.2f to %.2f) of what it is from %s on; "
-	       "noise %.0f %%\n",
+	printf("  time is %.2f (95 %%: %.2f to %.2f) of what it is from %s to "
+	       "%s; noise %.0f %%\n",
 	       a->end.value, a->end.low, a->end.high, s[a->plateau].name,
-	       100 * a->noise);
+	       s[a->plateau + a->width - 1].name, 100 * a->noise);
 	printf("  against %s: %.0f %% less time (95 %%: %.0f to %.0f)",
 	       s[0].name, 100 * (1 - a->start.value), 100 * (1 - a->start.high),
 	       100 * (1 - a->start.low));
