@@ -357,6 +357,7 @@ passes()
 	passes --stats USR1
 	passes --stats USR2
 	passes --stats WINCH
+	passes --stats CONT
 }
 
 @test "alloc run: ^C with --stats is left to CMD" {
@@ -444,6 +445,28 @@ passes()
 	sleep 0.2
 	[ ! -e "$(cat name)" ] || rm "$(cat name)" list
 	[ -e list ]
+}
+
+@test "alloc run: --stats ends as CMD does when nobody reads them" {
+	bare perl -e 'pipe R, W; close R; open STDERR, ">&W";
+		$SIG{PIPE} = "DEFAULT"; exit system(@ARGV) >> 8' \
+		"$alloc" run --stats -- perl -e 'exit 3' || status=$?
+	is 3 "$status"
+	is "" "$(ls -A "$TMPDIR")"
+}
+
+@test "alloc run: --stats with a TMPDIR that is relative, or has %p in it" {
+	mkdir "$TMPDIR/%p" "$TMPDIR/a"
+	TMPDIR=$TMPDIR/%p tool run --stats -- true
+	is 1 "$(lines "$err")"
+	grep -q '^allocator\[' "$err"
+	rmdir "$TMPDIR/%p"
+	cd "$TMPDIR"
+	TMPDIR=a tool run --stats -- sh -c 'cd /; exec perl -e 1'
+	is 1 "$(lines "$err")"
+	grep -q '^allocator\[' "$err"
+	is "" "$(ls -A a)"
+	rmdir a
 }
 
 # What a program can see of how it was started
@@ -938,6 +961,50 @@ calls_of()
 	is "" "$(ls "$TMPDIR")"
 }
 
+@test "alloc: whoever starts it may ignore SIGCHLD" {
+	local ignore=(perl -e '$SIG{CHLD} = "IGNORE"; exec @ARGV')
+	status=0
+	bare "${ignore[@]}" "$alloc" run --stats -- sh -c 'exit 3' 2>"$err" ||
+		status=$?
+	is 3 "$status"
+	bare "${ignore[@]}" "$alloc" run -- grep SigIgn /proc/self/status \
+		>with
+	bare "${ignore[@]}" grep SigIgn /proc/self/status >without
+	same without with
+	bare "${ignore[@]}" "$alloc" sweep --prewarm 0 --to 0 --runs 1 true
+	is 0 "$(labels benchmark.out)"
+	is "" "$(ls -A "$TMPDIR")"
+}
+
+@test "alloc sweep: a CMD that kills its process group is a failed run" {
+	local sig
+	for sig in TERM HUP USR1 KILL; do
+		scripted '[ "$ALLOC_THRESH" != 50 ] || kill -'$sig' 0'
+		sweep --to 100 --step 50 --runs 2 -- ./cmd
+		is 1 "$status"
+		is "0 100" "$(labels benchmark.out)"
+		grep -q "^alloc: 2 runs of ./cmd were killed by signal $(
+			kill -l $sig) " "$err"
+	done
+}
+
+@test "alloc sweep: the program may be replaced or removed meanwhile" {
+	cp "$alloc" .
+	ln -s "$ALLOC_SO" allocator.so
+	alloc=$dir/alloc
+	scripted 'rm -f alloc; echo "exit 5" >alloc; chmod +x alloc'
+	sweep --to 100 --step 50 --runs 2 -- ./cmd
+	is 0 "$status"
+	is "0 50 100" "$(labels benchmark.out)"
+}
+
+@test "alloc sweep: with standard descriptors closed" {
+	scripted 'ls -l /proc/$$/fd >fds'
+	bare sh -c '"$@" <&- 2>&-' sh "$alloc" sweep --prewarm 0 --to 0 \
+		--runs 1 -- ./cmd
+	is 2 "$(grep -c ' [02] -> /dev/null$' fds)"
+}
+
 @test "alloc sweep: CMD has the signals it has without alloc" {
 	scripted 'grep ^Sig[BI] /proc/self/status >>signals'
 	bare env --default-signal=INT,QUIT,TERM,PIPE "$alloc" sweep \
@@ -1078,6 +1145,20 @@ interrupted_sweep()
 	need jq
 	interrupted_sweep -PID
 	interrupted_sweep PID
+}
+
+@test "alloc sweep: other signals that end it leave nothing, too" {
+	local sig
+	scripted '[ -z "$ALLOC_THRESH" ] || echo >>log' \
+		'[ -z "$ALLOC_THRESH" ] || exec sleep 4'
+	for sig in QUIT TERM HUP USR1 USR2 PIPE; do
+		start sweep --prewarm 0 --to 100 --step 50 -- ./cmd
+		until_lines 1 log
+		kill "-$sig" "$pid"
+		finish
+		is 130 "$status"
+		rm log
+	done
 }
 
 @test "alloc sweep: ^C need not wait for a long CMD" {
@@ -1254,6 +1335,15 @@ verdict()
 			is "" "$(grep -E '^  (beats|loses)' "$out")"
 		done
 	done
+}
+
+@test "alloc: the user's ALLOC_STATS gets no line from a check" {
+	local -x ALLOC_STATS=$dir/lines
+	compare --runs 1 --with allocator true
+	fake one 'exec /bin/true'
+	bench --runs 1 --warmup 0 --with allocator
+	is 0 "$status"
+	[ ! -e lines ]
 }
 
 @test "alloc compare: failing runs are reported, with status 1" {

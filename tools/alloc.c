@@ -192,6 +192,8 @@ void check_command(char **cmd)
 
 /* -- alloc run */
 
+static sighandler_t old_chld; /* what CMD is to have */
+
 static const char run_help[] =
 	"usage: alloc run [OPTION...] [--] CMD...\n"
 	"\n"
@@ -224,8 +226,8 @@ static void pass_on(int sig)
  */
 static void pass_signals_on(void)
 {
-	static const int signals[] = { SIGHUP,  SIGTERM, SIGUSR1,
-				       SIGUSR2, SIGALRM, SIGWINCH };
+	static const int signals[] = { SIGHUP,  SIGTERM,  SIGUSR1, SIGUSR2,
+				       SIGALRM, SIGWINCH, SIGCONT };
 	struct sigaction act = { .sa_handler = pass_on,
 				 .sa_flags = SA_RESTART };
 
@@ -233,12 +235,13 @@ static void pass_signals_on(void)
 		sigaction(signals[i], &act, NULL);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN); /* nobody reads the statistics */
 }
 
 /* Prints what the processes of CMD have written, and ends as CMD did. */
 _Noreturn static void run_with_statistics(char **cmd)
 {
-	char *path = temp_file(), line[512];
+	char *path = temp_file(TEMP_STATS), line[512];
 	sigset_t all, old;
 	siginfo_t info;
 	int status;
@@ -253,6 +256,7 @@ _Noreturn static void run_with_statistics(char **cmd)
 		fail("no process can be started: %s", strerror(errno));
 	if (pid == 0) {
 		sigprocmask(SIG_SETMASK, &old, NULL);
+		signal(SIGCHLD, old_chld);
 		execvp(cmd[0], cmd);
 		fail("%s: %s", cmd[0], strerror(errno));
 	}
@@ -267,7 +271,7 @@ _Noreturn static void run_with_statistics(char **cmd)
 	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
 		fputs(line, stderr);
-	temp_remove(path);
+	temp_remove();
 	if (!WIFSIGNALED(status))
 		exit(WEXITSTATUS(status));
 	signal(WTERMSIG(status), SIG_DFL);
@@ -318,6 +322,7 @@ int run_main(int argc, char **argv)
 	set_preload(library_path(lib));
 	if (stats)
 		run_with_statistics(argv);
+	signal(SIGCHLD, old_chld);
 	execvp(argv[0], argv);
 	fail("%s: %s", argv[0], strerror(errno));
 }
@@ -387,6 +392,9 @@ int main(int argc, char **argv)
 {
 	int status;
 
+	/* Ignored, it would hide how a child ended. */
+	old_chld = signal(SIGCHLD, SIG_DFL);
+	atexit(temp_remove);
 	if (argc < 2)
 		fail("no command; see alloc help");
 	status = command_main(argv[1], argc - 1, argv + 1);

@@ -95,9 +95,11 @@ extern volatile int interrupted; /* by ^C */
 void catch_interrupts(void);
 /* Starts `alloc launch ARGS... CMD...`, with its output to `out`, if >= 0. */
 pid_t launch(const char **args, char **cmd, char **env, int out);
-void launch_wait(pid_t pid, struct rusage *ru);
-char *temp_file(void);
-void temp_remove(char *path);
+/* Its exit status, or the negative of the signal that killed it */
+int launch_wait(pid_t pid, struct rusage *ru);
+enum temp { TEMP_RESULT, TEMP_STATS, TEMPS };
+char *temp_file(enum temp which);
+void temp_remove(void); /* of all of them; at the end of the program, too */
 const char *self_path(void);
 /* The file of that name, from where this program lies; or NULL. */
 char *beside(const char *place);

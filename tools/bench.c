@@ -106,7 +106,7 @@ static void check_names(const char *dir)
 /* Runs a workload once, timing its calls, and reads its line of results. */
 static const char *ask(char *path, const char *so)
 {
-	char *env[] = { "BENCH_LATENCY=1", NULL };
+	char *env[] = { "BENCH_LATENCY=1", "ALLOC_STATS=", NULL };
 	static char line[1024];
 	const char *args[] = { "-o", "/dev/null", "-p", so ? so : "", NULL };
 	ssize_t n, len = 0;

@@ -4,6 +4,7 @@
  */
 #include "alloc.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -32,26 +33,47 @@ char *beside(const char *place)
 	return realpath(near, NULL);
 }
 
-/*
- * In a directory of its own, which goes with it: what a process that outlives
- * its run writes there later must not stay behind.
- */
-char *temp_file(void)
-{
-	const char *dir = getenv("TMPDIR");
-	char *path = formatted("%s/alloc.XXXXXX", dir && *dir ? dir : "/tmp");
+static char *temp_dir; /* NULL: none is there */
 
-	if (!mkdtemp(path))
-		fail("no temporary directory %s: %s", path, strerror(errno));
-	return formatted("%s/data", path);
+/*
+ * Absolute, for commands that go elsewhere; and the library would take %p for
+ * the process id.
+ */
+static void make_temp_dir(void)
+{
+	const char *named = getenv("TMPDIR");
+	char *dir;
+
+	if (!named || !*named)
+		named = "/tmp";
+	dir = realpath(named, NULL);
+	if (dir && strstr(dir, "%p"))
+		dir = copy("/tmp");
+	dir = formatted("%s/alloc.XXXXXX", dir ? dir : named);
+	if (!mkdtemp(dir))
+		fail("no temporary directory %s: %s", dir, strerror(errno));
+	temp_dir = dir;
 }
 
-void temp_remove(char *path)
+/*
+ * In a directory for each run, which goes with it: what a process that
+ * outlives its run writes there later must not stay behind.
+ */
+char *temp_file(enum temp which)
 {
-	unlink(path);
-	*strrchr(path, '/') = '\0';
-	rmdir(path);
-	free(path);
+	if (!temp_dir)
+		make_temp_dir();
+	return formatted("%s/%d", temp_dir, which);
+}
+
+void temp_remove(void)
+{
+	if (!temp_dir)
+		return;
+	for (int i = 0; i < TEMPS; i++)
+		unlink(temp_file((enum temp)i));
+	rmdir(temp_dir);
+	temp_dir = NULL;
 }
 
 /* -- processes */
@@ -73,8 +95,11 @@ static void on_interrupt(int sig)
 
 void catch_interrupts(void)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
-	struct sigaction act = { .sa_handler = on_interrupt }, old;
+	static const int signals[] = { SIGINT,  SIGTERM, SIGHUP,  SIGALRM,
+				       SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE };
+	struct sigaction act = { .sa_handler = on_interrupt,
+				 .sa_flags = SA_RESTART },
+			 old;
 
 	for (size_t i = 0; i < COUNT(signals); i++)
 		if (sigaction(signals[i], NULL, &old) == 0 &&
@@ -82,14 +107,14 @@ void catch_interrupts(void)
 			sigaction(signals[i], &act, NULL);
 }
 
-/* Becomes launch.c, which runs the command. */
+/* Becomes launch.c: of this file, should another take its name meanwhile. */
 _Noreturn static void become_launch(const char **args, char **cmd)
 {
 	const char *argv[16];
 	size_t n = 0, words = 0;
 	char **all;
 
-	argv[n++] = self_path();
+	argv[n++] = "alloc";
 	argv[n++] = "launch";
 	while (*args)
 		argv[n++] = *args++;
@@ -98,7 +123,7 @@ _Noreturn static void become_launch(const char **args, char **cmd)
 	all = need(n + words + 1, sizeof(*all));
 	memcpy(all, argv, n * sizeof(*all));
 	memcpy(all + n, cmd, words * sizeof(*all));
-	execv(all[0], all);
+	fexecve(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), all, environ);
 	_exit(127);
 }
 
@@ -123,7 +148,7 @@ pid_t launch(const char **args, char **cmd, char **env, int out)
 	return pid;
 }
 
-void launch_wait(pid_t pid, struct rusage *ru)
+int launch_wait(pid_t pid, struct rusage *ru)
 {
 	int status;
 
@@ -133,6 +158,7 @@ void launch_wait(pid_t pid, struct rusage *ru)
 		kill(-pid, SIGKILL); /* what it left behind */
 	group = 0;
 	alarm(0);
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 /* -- the library, and whether a program has it */
@@ -159,19 +185,19 @@ char *library_path(const char *named)
 /* Is `so` mapped by the program? 1, 0, or -1: can't tell. */
 static int is_loaded(char **cmd, const char *so)
 {
-	char *file = temp_file();
+	char *file = temp_file(TEMP_RESULT), *env[] = { "ALLOC_STATS=", NULL };
 	const char *args[] = { "-q", "-t", "-o", file, "-p", so, NULL };
 	int loaded = 0, total = 0;
 	struct rusage ru;
 	FILE *f;
 
-	launch_wait(launch(args, cmd, NULL, -1), &ru);
+	launch_wait(launch(args, cmd, env, -1), &ru);
 	f = fopen(file, "r");
 	if (f && fscanf(f, "%d %d", &loaded, &total) != 2)
 		total = 0;
 	if (f)
 		fclose(f);
-	temp_remove(file);
+	temp_remove();
 	return total ? loaded > 0 : -1;
 }
 

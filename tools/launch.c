@@ -30,7 +30,7 @@
 static const char *result = "/dev/stdout", *preload = "";
 static size_t warm_bytes;
 static int quiet, tracing;
-static sighandler_t old_int, old_quit;
+static sigset_t old_mask;
 
 static struct {
 	int loaded, total;
@@ -77,14 +77,14 @@ static pid_t start(char **argv, int gate)
 		return pid;
 	if (gate >= 0 && read(gate, &c, 1) != 1)
 		_exit(127);
-	signal(SIGINT, old_int);
-	signal(SIGQUIT, old_quit);
+	sigprocmask(SIG_SETMASK, &old_mask, NULL);
 	if (quiet) {
 		null = open("/dev/null", O_RDWR);
 		dup2(null, 0);
 		dup2(null, 1);
 		dup2(null, 2);
-		close(null);
+		if (null > STDERR_FILENO)
+			close(null);
 	}
 	set_preload();
 	execvp(argv[0], argv);
@@ -187,6 +187,7 @@ static int measure(char **argv, FILE *out)
 int launch_main(int argc, char **argv)
 {
 	int opt, status = 0;
+	sigset_t all;
 	FILE *out;
 
 	while ((opt = getopt(argc, argv, "+o:p:w:qt")) != -1) {
@@ -205,9 +206,12 @@ int launch_main(int argc, char **argv)
 				"[-w MB] CMD...\n");
 		return 125;
 	}
-	/* Whoever types ^C means the program; its result is still wanted. */
-	old_int = signal(SIGINT, SIG_IGN);
-	old_quit = signal(SIGQUIT, SIG_IGN);
+	/*
+	 * Whoever types ^C means the program, which may kill its whole group,
+	 * too; its result is still wanted.
+	 */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old_mask);
 	warm();
 	if (tracing) {
 		trace(argv + optind);

@@ -167,28 +167,33 @@ static bool read_result(const char *path, struct one *o)
 
 static void run_once(const struct plan *p, const struct side *s, struct one *o)
 {
-	char *result = temp_file(), *statistics = temp_file(), warm[32];
+	char *result = temp_file(TEMP_RESULT), warm[32];
+	char *statistics = temp_file(TEMP_STATS);
 	char *env[COUNT(s->env) + 2] = { NULL };
 	double busy = busy_seconds(), begin = now(), other;
 	struct rusage ru;
+	int status;
 
 	snprintf(warm, sizeof(warm), "%ld", p->set->prewarm);
 	env[0] = formatted("ALLOC_STATS=%s", statistics);
 	memcpy(env + 1, s->env, sizeof(s->env));
-	launch_wait(launch((const char *[]){ "-q", "-w", warm, "-o", result,
-					     "-p", s->so ? s->so : "", NULL },
-			   p->cmd, env, -1),
-		    &ru);
+	status = launch_wait(
+		launch((const char *[]){ "-q", "-w", warm, "-o", result, "-p",
+					 s->so ? s->so : "", NULL },
+		       p->cmd, env, -1),
+		&ru);
 	other = busy_seconds() - busy - cpu_of(&ru);
 	begin = now() - begin;
 	o->noisy = other > NOISY_SECONDS &&
 		   other > NOISY_SHARE * begin *
 				   (double)sysconf(_SC_NPROCESSORS_ONLN);
-	if (!read_result(result, o) && !interrupted)
-		fail("%s could not be run", p->cmd[0]);
+	if (!read_result(result, o) && !interrupted) {
+		if (status >= 0)
+			fail("%s could not be run", p->cmd[0]);
+		o->status = status; /* kill -9 0 */
+	}
 	read_statistics(statistics, o);
-	temp_remove(result);
-	temp_remove(statistics);
+	temp_remove();
 }
 
 /* -- all runs */
