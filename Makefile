@@ -36,6 +36,7 @@ MINUTES ?= 10
 export RUNS SOAK
 
 PREFIX ?= /usr/local
+TO      = '$(DESTDIR)$(PREFIX)'
 
 all: allocator.so alloc workloads
 
@@ -102,17 +103,14 @@ build/bench/about.txt: $(wildcard bench/*.c)
 		s ~ /\.$$/ { print s; nextfile }' $^ >$@
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include \
-		$(DESTDIR)$(PREFIX)/lib/allocator \
-		$(DESTDIR)$(PREFIX)/libexec/allocator \
-		$(DESTDIR)$(PREFIX)/share/man/man1
-	install alloc $(DESTDIR)$(PREFIX)/bin
-	install allocator.so $(DESTDIR)$(PREFIX)/lib/allocator
-	install -m 644 include/allocator.h $(DESTDIR)$(PREFIX)/include
-	install -m 644 doc/alloc.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install $(BENCHES) $(DESTDIR)$(PREFIX)/libexec/allocator
-	install -m 644 build/bench/about.txt \
-		$(DESTDIR)$(PREFIX)/libexec/allocator
+	install -d $(TO)/bin $(TO)/include $(TO)/lib/allocator \
+		$(TO)/libexec/allocator $(TO)/share/man/man1
+	install alloc $(TO)/bin
+	install allocator.so $(TO)/lib/allocator
+	install -m 644 include/allocator.h $(TO)/include
+	install -m 644 doc/alloc.1 $(TO)/share/man/man1
+	install $(BENCHES) $(TO)/libexec/allocator
+	install -m 644 build/bench/about.txt $(TO)/libexec/allocator
 
 clean:
 	rm -rf build allocator.so alloc

@@ -25,9 +25,13 @@
 
 static void say(const char *format, va_list args)
 {
+	char *text;
+
+	if (vasprintf(&text, format, args) < 0)
+		text = "out of memory";
 	fflush(stdout);
 	fputs("alloc: ", stderr);
-	vfprintf(stderr, format, args);
+	put_text(stderr, text, SIZE_MAX);
 	fputc('\n', stderr);
 }
 
@@ -158,7 +162,7 @@ static void check_file(const char *path, int depth)
 		s[strcspn(s, "\n")] = '\0';
 		s += strspn(s, " \t");
 		word = strsep(&s, " \t");
-		if (s && strstr(word, "/env"))
+		if (s && strcmp(basename(word), "env") == 0)
 			word = find_program(s + strspn(s, " \t"));
 		if (word && access(word, X_OK) == 0)
 			check_file(word, depth + 1);
@@ -202,7 +206,7 @@ static const char run_help[] =
 	"\n"
 	"  --thresh N   freed blocks of OS memory kept (ALLOC_THRESH)\n"
 	"  --direct     a mapping for every block (ALLOC_DIRECT)\n"
-	"  --check N    level of checks; in this version 1, always on\n"
+	"  --check N    level of checks, 1 to 3 (ALLOC_CHECK)\n"
 	"  --stats      at the end, on standard error: what each process\n"
 	"               held, and asked of the kernel\n"
 	"  --lib FILE   the library; default: allocator.so beside this\n"
@@ -310,7 +314,10 @@ int run_main(int argc, char **argv)
 			setenv("ALLOC_THRESH", optarg, 1);
 			break;
 		case 'd': setenv("ALLOC_DIRECT", "1", 1); break;
-		case 'c': number("check", optarg, 1, 1); break;
+		case 'c':
+			number("check", optarg, 1, 3);
+			setenv("ALLOC_CHECK", optarg, 1);
+			break;
 		case 's': stats = true; break;
 		case 'l': lib = optarg; break;
 		case 'h': fputs(run_help, stdout); return 0;

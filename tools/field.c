@@ -38,10 +38,13 @@ static char *find_peer(const char *file)
 static void add_side(struct field *f, const char *name, const char *so)
 {
 	for (size_t i = 0; i < f->n; i++) {
-		const struct side *s = &f->side[i];
+		struct side *s = &f->side[i];
 
-		if (so && s->so && strcmp(s->so, so) == 0)
+		if (so && s->so && strcmp(s->so, so) == 0) {
+			if (strcmp(name, OURS) == 0)
+				s->name = name; /* verdicts are about it */
 			return;
+		}
 		if (so && strcmp(s->name, name) == 0)
 			name = so;
 	}

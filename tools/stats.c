@@ -16,6 +16,19 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* A copy of those that are there: a run may leave none, which is NAN. */
+static double *known(const double *v, size_t *n)
+{
+	double *to = need(*n + 1, sizeof(*to));
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *n; i++)
+		if (!isnan(v[i]))
+			to[kept++] = v[i];
+	*n = kept;
+	return to;
+}
+
 /* The values from `v` are sorted in place; NAN when there are none. */
 static double median_of(double *v, size_t n)
 {
@@ -27,10 +40,8 @@ static double median_of(double *v, size_t n)
 
 double median(const double *v, size_t n)
 {
-	double *copy = need(n + 1, sizeof(*copy)), m;
+	double *copy = known(v, &n), m = median_of(copy, n);
 
-	memcpy(copy, v, n * sizeof(*v));
-	m = median_of(copy, n);
 	free(copy);
 	return m;
 }
@@ -38,10 +49,10 @@ double median(const double *v, size_t n)
 /* The median distance from the median. */
 double mad(const double *v, size_t n)
 {
-	double *d = need(n + 1, sizeof(*d)), m = median(v, n);
+	double m = median(v, n), *d = known(v, &n);
 
 	for (size_t i = 0; i < n; i++)
-		d[i] = fabs(v[i] - m);
+		d[i] = fabs(d[i] - m);
 	m = median_of(d, n);
 	free(d);
 	return m;
@@ -69,11 +80,11 @@ static double resample(const double *v, size_t n, double *to, uint64_t *state)
  * The ratio of two medians, and where it lies with 95 % confidence, by
  * drawing again from the runs at hand.
  */
-struct ratio ratio_of(const double *a, size_t na, const double *b, size_t nb)
+struct ratio ratio_of(const double *va, size_t na, const double *vb, size_t nb)
 {
 	uint64_t state = 88172645463325252u;
 	struct ratio r = { NAN, NAN, NAN };
-	double *draw, *ratio;
+	double *a = known(va, &na), *b = known(vb, &nb), *draw, *ratio;
 
 	if (!na || !nb)
 		return r;
@@ -88,6 +99,8 @@ struct ratio ratio_of(const double *a, size_t na, const double *b, size_t nb)
 	r.value = median(a, na) / median(b, nb);
 	r.low = ratio[RESAMPLES * 25 / 1000];
 	r.high = ratio[RESAMPLES * 975 / 1000];
+	free(a);
+	free(b);
 	free(draw);
 	free(ratio);
 	return r;
