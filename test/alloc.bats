@@ -25,7 +25,8 @@ setup_file()
 }
 
 # libraries DIR - slow.so, a malloc that takes long; big.so, one with 50 MiB
-# more; other.so, which is no allocator; empty.so, which can't be loaded
+# more; other.so, which is no allocator; empty.so, which can't be loaded;
+# crash.so, with which all programs abort
 libraries()
 {
 	local cc=("${CC:-cc}" -O1 -fno-builtin -shared -fPIC -x c -)
@@ -53,6 +54,14 @@ libraries()
 	}
 	END
 	echo 'int other;' | "${cc[@]}" -o "$1/other.so"
+	"${cc[@]}" -o "$1/crash.so" <<-'END'
+	#include <stdlib.h>
+
+	__attribute__((constructor)) static void crash(void)
+	{
+		abort();
+	}
+	END
 }
 
 setup()
@@ -587,6 +596,9 @@ stated()
 	refused "alloc: */no/such/program" run /no/such/program
 	refused "alloc: */no/such.so*No such file*" run --lib /no/such.so true
 	refused "alloc: *" run --lib "" true
+	refused "alloc: /etc/passwd is no library *" \
+		run --lib /etc/passwd true
+	refused "alloc: $dir is no library *" run --stats --lib "$dir" true
 	refused "alloc: *" run ""
 	: >file
 	refused "alloc: *./file*" run ./file
@@ -707,6 +719,21 @@ reused" "$(head -n 1 c.csv)"
 	[ ! -e ran ]
 }
 
+@test "alloc sweep: the name of a picture is no command of gnuplot" {
+	need gnuplot xmllint
+	local name
+	for name in '|touch ran #.svg' 'a`touch ran`.svg' $'a\nb.svg' '~.svg'
+	do
+		sweep --to 0 --runs 1 --warmup 0 --svg "$name" -- \
+			true $'\xff\xed\xa0\x80' $'\xef\xbf\xbf' é
+		is 0 "$status"
+		is "" "$(cat "$err")"
+		xmllint --noout "$name"
+	done
+	is 4 "$(find . -name '*.svg' | grep -c 'svg$')"
+	[ ! -e ran ]
+}
+
 @test "alloc sweep: without gnuplot, a line names the package" {
 	local tool
 	mkdir bin
@@ -722,7 +749,7 @@ reused" "$(head -n 1 c.csv)"
 	grep -q '^alloc: .*gnuplot-nox' "$err"
 	is "0 50 100" "$(labels benchmark.out)"
 	[ -n "$(recommended)" ]
-	[ ! -s p.svg ]
+	[ ! -e p.svg ]
 }
 
 @test "alloc sweep: --direct: caching pays" {
@@ -765,6 +792,14 @@ reused" "$(head -n 1 c.csv)"
 	sweep --to 250 --step 50 --runs 3 --warmup 0 -- ./cmd
 	is 150 "$(recommended)"
 	is 0 "$(grep -c flat "$out" || true)"
+}
+
+@test "alloc sweep: few runs have no interval" {
+	napping 0 40 50 5
+	sweep --to 100 --step 50 --runs 4 --warmup 0 -- ./cmd
+	is 2 "$(grep -c '(too few runs to tell)' "$out")"
+	sweep --to 100 --step 50 --runs 5 --warmup 0 -- ./cmd
+	is 2 "$(grep -c '(95 %: [0-9.]* to [0-9.]*)' "$out")"
 }
 
 @test "alloc sweep: what is level, or rises, needs no cache" {
@@ -1031,6 +1066,14 @@ calls_of()
 	is 0 "$status"
 	is "$(jq -nc '$ARGS.positional' --args -- "${odd[@]}")" \
 		"$(jq -c .command j.json)"
+	# but for what is no UTF-8, and so can't be in it
+	sweep --to 0 --runs 1 --json j.json -- \
+		true $'a\xff' $'\xed\xa0\x80' $'\xef\xbf\xbf' $'\xc3' \
+		$'\xc2\x85'
+	iconv -f UTF-8 -t UTF-8 j.json >/dev/null
+	is "true a? ??? ??? ? $(printf '\302\205')" \
+		"$(jq -r '.command | join(" ")' j.json |
+			sed 's/\xef\xbf\xbd/?/g')"
 	is 0 "$(grep -c $'\e' "$out" || true)"
 }
 
@@ -1147,6 +1190,29 @@ calls_of()
 	is 0 "$(grep -c 'did not load' "$err" || true)"
 }
 
+@test "alloc sweep: what has no statistics is measured all the same" {
+	need jq
+	sweep --to 100 --step 50 --runs 1 --metric syscalls --json j.json \
+		--csv c.csv -- perl -MPOSIX -e '_exit(0)'
+	is 1 "$status"
+	is 1 "$(lines "$err")"
+	grep -q '^alloc: perl left no statistics, .*_exit' "$err"
+	holds j.json '.results | map(.runs) == [1, 1, 1] and
+		all(.wall_s.median > 0 and .syscalls.median == null)'
+	is 4 "$(lines c.csv)"
+	[ -n "$(recommended)" ]
+	is 3 "$(bare "$alloc" bars benchmark.out | grep -c '^[0-9]* *nan$')"
+	# nor is it said how many calls are saved
+	printf '%s\n' "#!$(type -P perl)" 'use POSIX;
+		$ENV{ALLOC_THRESH} < 50 || _exit(0);
+		select(undef, undef, undef, 0.1)' >cmd
+	chmod +x cmd
+	sweep --to 100 --step 50 --runs 1 --warmup 0 -- ./cmd
+	is 0 "$status"
+	grep -q 'less time' "$out"
+	is 0 "$(grep -c nan "$out" || true)"
+}
+
 # interrupted_sweep TARGET - by ^C, as soon as all thresholds were measured
 interrupted_sweep()
 {
@@ -1258,7 +1324,7 @@ need_peers()
 	jq -r '.allocators[].wall_s.median * 10000 | round' j.json >medians
 	sed -n 2,6p "$out" | awk '{ printf "%d\n", $2 * 10000 + 0.5 }' >table
 	paste medians table | awk '$1 - $2 > 1 || $2 - $1 > 1 { exit 1 }'
-	grep -qF '`./cmd \|`' t.md
+	grep -qF '`./cmd |`: medians of 3 runs,' t.md
 	is 7 "$(grep -c '^|' t.md)"
 	is 9 "$(grep '^|' t.md | awk -F'|' '{ print NF - 1 }' | sort -u)"
 	is "${five[*]}" "$(sed -n 's/^| \([a-z]*\) | [0-9.]* +- .*/\1/p' t.md |
@@ -1303,6 +1369,29 @@ need_peers()
 	refused "alloc: $libs/static is linked statically*" \
 		compare "$libs/static"
 	refused "alloc: *no-such-program" compare no-such-program
+}
+
+@test "alloc compare: an allocator that fails leaves the others" {
+	need jq
+	compare --runs 5 --with "$libs/crash.so,allocator" --json j.json \
+		--md t.md -- true
+	is 1 "$status"
+	is 1 "$(lines "$err")"
+	grep -q '^alloc: 5 runs of true on crash.so .* signal 6 ' "$err"
+	is "glibc crash.so allocator" \
+		"$(sed -n '2,4s/ .*//p' "$out" | paste -sd ' ')"
+	grep -qx 'crash.so  *no run counts' "$out"
+	grep -qx '  crash.so in time: too few runs to tell' "$out"
+	holds j.json '[.allocators[] | .runs] == [5, 0, 5]'
+	is 9 "$(grep '^|' t.md | awk -F'|' '{ print NF - 1 }' | sort -u)"
+	grep -q ': medians of 0 to 5 runs, ' t.md
+}
+
+@test "alloc compare: any command is code in Markdown" {
+	compare --runs 1 --warmup 0 --with glibc --md t.md \
+		true '`a`' '```' $'b\n\nc'
+	is '```` true `a` ``` b??c ````' \
+		"$(head -n 1 t.md | grep -o '.*````')"
 }
 
 @test "alloc compare: says it when LD_PRELOAD makes glibc no glibc" {
@@ -1353,9 +1442,9 @@ verdict()
 	verdict "loses to glibc in peak RSS"
 }
 
-@test "alloc compare: one run proves nothing, nor do two" {
+@test "alloc compare: one run proves nothing, nor do four" {
 	local n
-	for n in 1 2; do
+	for n in 1 2 4; do
 		for _ in {1..5}; do
 			compare --runs $n --warmup 0 --with allocator true
 			is 0 "$status"
@@ -1484,7 +1573,7 @@ fake()
 	fake one 'echo "one rss_end_kib=1" \
 		"${BENCH_LATENCY:+p999_ns=740 max_ns=91400}"'
 	fake two 'echo "two rss_end_kib=1"'
-	bench --runs 1 --warmup 0 --with allocator --md t.md
+	bench --runs 1 --warmup 0 --with allocator --md t.md --json j.json
 	is 0 "$status"
 	is "" "$(cat "$err")"
 	is "one 740 740
@@ -1494,6 +1583,11 @@ mean 740 740" "$(sed -n '/^p99.9 call, ns /,/^mean/p' "$out" | tail -n +2 |
 mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 		tr -s ' ')"
 	grep -qxF '| one | 740 | 740 |' t.md
+	need jq
+	holds j.json '[.workloads[0].allocators[] |
+		.rss_end_kib, .p999_ns, .max_ns] == [1, 740, 91400, 1, 740,
+		91400]'
+	holds j.json '.workloads[1].allocators[0].p999_ns == null'
 }
 
 @test "alloc bench: a workload that fails is reported, the others measured" {
@@ -1505,6 +1599,19 @@ mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 	is 3 "$(grep -c '^fine ' "$out")"
 	is 0 "$(grep -c '^bad ' "$out" || true)"
 	grep -qx 'fine  *1\.000  *1\.000' "$out"
+}
+
+@test "alloc bench: an allocator that fails leaves the others" {
+	need jq
+	fake one 'echo "one rss_end_kib=100"'
+	bench --runs 1 --warmup 0 --only one --json j.json --md t.md \
+		--with "$libs/crash.so,allocator"
+	is 1 "$status"
+	grep -q '^alloc: 1 run of .* on crash.so were killed by signal 6' \
+		"$err"
+	is 6 "$(grep -cE '^(one|mean) +1\.000 +failed +[0-9]' "$out")"
+	holds j.json '[.workloads[0].allocators[].runs] == [1, 0, 1]'
+	grep -q 'ran each workload 0 to 1 times' t.md
 }
 
 @test "alloc bench: no workloads, or none of that name" {
@@ -1679,6 +1786,59 @@ mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 	is 2 "$status"
 	is "alloc: /dev/full can't be written: No space left on device" \
 		"$(cat "$err")"
+}
+
+@test "alloc: an output that can't be written takes none with it" {
+	need jq
+	local option
+	for option in out json csv svg; do
+		rm -f benchmark.out j.json c.csv
+		sweep --to 50 --step 50 --runs 1 --json j.json --csv c.csv \
+			"--$option" /dev/full true
+		# --svg may have no gnuplot
+		is 2 "$status" || [ $option = svg ]
+		is "0 50" "$(sed -n '3,4s/ .*//p' "$out" | paste -sd ' ')"
+		[ -n "$(recommended)" ]
+		[ $option = json ] || holds j.json '.results | length == 2'
+		[ $option = csv ] || is 3 "$(lines c.csv)"
+		[ $option = out ] || is "0 50" "$(labels benchmark.out)"
+	done
+	compare --runs 1 --with glibc --md /dev/full --json j.json true
+	is 2 "$status"
+	holds j.json '.allocators | length == 1'
+	fake one 'echo "one rss_end_kib=1"'
+	bench --runs 1 --with glibc --json /dev/full --md t.md --svg 'v v.svg'
+	is 2 "$status"
+	grep -q '^| one |' t.md
+	grep -qxF '![geometric means](<v v.svg>)' t.md
+}
+
+@test "alloc: no empty file stays where nothing is measured" {
+	refused "alloc: no allocator 'x'*" compare --with x --json j --md m \
+		--svg s true
+	echo old >m
+	refused "alloc: */no/such*" sweep --lib /no/such --csv c true
+	compare --runs 1 --json j --md m --with glibc false
+	is 1 "$status"
+	is "m" "$(ls)"
+	is old "$(cat m)"
+}
+
+# A FIFO has no room for all of it
+@test "alloc: an output may be a FIFO, and a signal cuts nothing off" {
+	need jq
+	mkfifo fifo
+	start sweep --prewarm 0 --to 0 --runs 1 --warmup 0 --json fifo -- \
+		true "$(printf %0100000d 0)"
+	exec 9<fifo
+	sleep 0.2
+	kill -TERM "$pid"
+	sleep 0.2
+	cat <&9 >j.json
+	exec 9<&-
+	finish
+	is 130 "$status"
+	holds j.json '.command[1] | length == 100000'
 }
 
 @test "alloc: output that can't be written is an error" {

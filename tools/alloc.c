@@ -194,6 +194,20 @@ void check_command(char **cmd)
 	check_file(path, 0);
 }
 
+/* The loader would say so, and run the program without. */
+static void check_library(const char *so)
+{
+	Elf64_Ehdr e = { .e_type = ET_NONE };
+	int fd = open(so, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, &e, sizeof(e)) != sizeof(e) ||
+	    memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 ||
+	    e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_type != ET_DYN ||
+	    e.e_machine != MACHINE)
+		fail("%s is no library for this kind of machine", so);
+	close(fd);
+}
+
 /* -- alloc run */
 
 static sighandler_t old_chld; /* what CMD is to have */
@@ -303,7 +317,7 @@ int run_main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	const char *lib = NULL;
+	const char *lib = NULL, *so;
 	bool stats = false;
 	int opt;
 
@@ -326,7 +340,9 @@ int run_main(int argc, char **argv)
 	}
 	argv += optind;
 	check_command(argv);
-	set_preload(library_path(lib));
+	so = library_path(lib);
+	check_library(so);
+	set_preload(so);
 	if (stats)
 		run_with_statistics(argv);
 	signal(SIGCHLD, old_chld);

@@ -39,11 +39,15 @@ long number(const char *option, const char *text, long min, long max);
 enum { MAX_QUOTE = 40 }; /* columns of others' text in a message */
 
 bool is_utf8(void); /* by the user's locale: nothing calls setlocale() */
+/* Of the character at `s`; 0: it is none that a file of text may have. */
+size_t utf8_bytes(const char *s);
 size_t columns(const char *s);
 /* Writes at most `limit` columns, with a mark where text was cut off. */
 size_t put_text(FILE *out, const char *s, size_t limit);
 /* A copy fit for a message: in one line, and not too long */
 char *shown(const char *s, size_t limit);
+/* All words, with blanks between */
+char *command_text(char **cmd);
 
 /* -- table.c reads rows of numbers, draw.c makes bars of them */
 
@@ -157,8 +161,9 @@ struct side {
 	size_t runs;  /* that count */
 	size_t noisy; /* of these, with a busy machine */
 	size_t failed;
-	size_t lost; /* of these, that do not count */
-	int status;  /* of the last that failed; negative: a signal */
+	size_t lost;  /* of these, that do not count */
+	int status;   /* of the last that failed; negative: a signal */
+	double *once; /* of bench: END_RSS and on; or NULL */
 };
 
 struct plan {
@@ -175,6 +180,12 @@ double middle(const struct side *s, enum metric m); /* the median */
 
 /* -- field.c: allocators side by side */
 
+/* What bench asks for in a run of its own, by these names */
+enum { END_RSS = METRICS, P999, LONGEST, ONCE_END };
+extern const char *const once_names[ONCE_END - END_RSS];
+
+enum { RUNS_MIN = 5 }; /* fewer can't tell a difference from noise */
+
 #define SIDES 32
 #define OURS "allocator"
 
@@ -185,25 +196,32 @@ struct field {
 
 /* `with` names them, with commas between; NULL: all that are installed. */
 void choose_sides(struct field *f, const char *with, const char *lib);
-/* False when a side has no run that counts. */
+/* False when no run counts. */
 bool measure_field(struct field *f, char **cmd, struct settings *set,
 		   const char *what);
 size_t runs_lost(const struct field *f);
+/* Widens a range to how many runs of each side count. */
+void count_runs(const struct field *f, size_t *least, size_t *most);
 struct ratio to_first(const struct field *f, size_t i, enum metric m);
 void json_sides(FILE *out, const struct field *f);
 /* Bars of time and peak RSS, side by side for each allocator */
 void plot_ratios(const struct field *f, const struct ratio (*r)[2],
 		 const char *title, const char *path);
 void md_machine(FILE *out);
+void md_range(FILE *out, size_t least, size_t most);
 
 /* -- plot.c: files that others read */
 
 void json_string(FILE *out, const char *s);
 void json_values(FILE *out, const double *v, size_t n);
 void json_command(FILE *out, char **cmd);
+void json_number(FILE *out, double v); /* null for NAN */
 void check_output(const char *path);
-FILE *open_output(const char *path);
+/* What is written goes to the file in the end: says so if it can't. */
+FILE *open_output(void);
 void close_output(FILE *out, const char *path);
+/* Of the program, when all has been written that can be */
+int end_status(bool failed);
 
 struct plot {
 	const char *title, *ylabel;

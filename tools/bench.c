@@ -63,8 +63,6 @@ struct workload {
 	char *name, *path;
 	const char *about;
 	struct field field;
-	/* From a run of its own: KiB after all was freed, ns of a call */
-	double end_rss[SIDES], p999[SIDES], longest[SIDES];
 };
 
 static char *bench_dir(void)
@@ -127,9 +125,9 @@ static const char *ask(char *path, const char *so)
 	return line;
 }
 
-static double key_of(const char *line, const char *key)
+static double key_of(const char *line, const char *name)
 {
-	const char *s = strstr(line, key);
+	const char *key = formatted(" %s=", name), *s = strstr(line, key);
 
 	return s ? strtod(s + strlen(key), NULL) : NAN;
 }
@@ -183,23 +181,22 @@ static bool run_workload(struct workload *w, const struct field *sides)
 	for (size_t i = 0; i < sides->n; i++) {
 		const char *line = ask(w->path, sides->side[i].so);
 
-		w->end_rss[i] = key_of(line, "rss_end_kib=");
-		w->p999[i] = key_of(line, "p999_ns=");
-		w->longest[i] = key_of(line, "max_ns=");
+		w->field.side[i].once = need(COUNT(once_names), sizeof(double));
+		for (size_t m = 0; m < COUNT(once_names); m++)
+			w->field.side[i].once[m] = key_of(line, once_names[m]);
 	}
-	return measure_field(&w->field, cmd, &opt.set, w->name) &&
-	       runs_lost(&w->field) == 0;
+	return measure_field(&w->field, cmd, &opt.set, w->name);
 }
 
-/* The tables: ratios to glibc's, and times that not all workloads tell. */
-enum { END_RSS = METRICS, P999, LONGEST };
-
+/* Ratios to glibc's, and times that not all workloads tell */
 static double cell_of(const struct workload *w, size_t k, int m)
 {
+	const struct side *s = w->field.side;
+
 	switch (m) {
-	case END_RSS: return w->end_rss[k] / w->end_rss[0];
-	case P999: return w->p999[k];
-	case LONGEST: return w->longest[k] / 1000;
+	case END_RSS: return s[k].once[0] / s[0].once[0];
+	case P999: return s[k].once[P999 - END_RSS];
+	case LONGEST: return s[k].once[LONGEST - END_RSS] / 1000;
 	default: return to_first(&w->field, k, (enum metric)m).value;
 	}
 }
@@ -214,12 +211,13 @@ static const char *title_of(int m)
 	}
 }
 
+/* Of all workloads that tell; NAN for a side that failed in one of them */
 static double geometric(const struct workload *w, size_t n, size_t k, int m)
 {
 	double sum = 0, rows = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (!isnan(cell_of(&w[i], k, m))) {
+		if (!isnan(cell_of(&w[i], 0, m))) {
 			sum += log(cell_of(&w[i], k, m));
 			rows++;
 		}
@@ -231,7 +229,9 @@ static void bench_row(FILE *out, const char *name, const double *v, size_t n,
 {
 	fprintf(out, md ? "| %s |" : "%-16s", name);
 	for (size_t k = 0; k < n; k++)
-		fprintf(out, md ? " %.*f |" : "%11.*f", digits, v[k]);
+		fprintf(out, md ? " %s |" : "%11s",
+			isnan(v[k]) ? "failed" :
+				      formatted("%.*f", digits, v[k]));
 	fputc('\n', out);
 }
 
@@ -317,27 +317,30 @@ static void md_version(FILE *out, const struct side *s)
 
 static void write_report(const struct workload *w, size_t n)
 {
-	FILE *out = open_output(opt.set.md);
+	FILE *out = open_output();
 	const struct field *f = &w[0].field;
+	size_t least = SIZE_MAX, most = 0;
 
+	for (size_t i = 0; i < n; i++)
+		count_runs(&w[i].field, &least, &most);
 	fputs("# Benchmarks\n\nWritten by `make bench`. ", out);
 	md_machine(out);
+	fputs("\n`alloc bench` ran each workload ", out);
+	md_range(out, least, most);
 	fprintf(out,
-		"\n`alloc bench` ran each workload %ld times on each "
-		"allocator, interleaved, after %ld runs\nthat do not "
-		"count and with warm memory. All numbers are ratios of "
-		"medians to glibc's:\nsmaller is better. "
-		"`alloc bench --only NAME` repeats a row.\n\nglibc is "
-		"%s",
-		opt.set.runs, opt.set.warmup, libc_version());
+		" times on each allocator, interleaved, after %ld runs\n"
+		"that do not count and with warm memory. Times and peak RSS "
+		"are ratios of medians to\nglibc's, RSS when freed is the "
+		"ratio of one run, and calls are in ns and us: smaller\nis "
+		"better. `alloc bench --only NAME` repeats a row.\n\nglibc "
+		"is %s",
+		opt.set.warmup, libc_version());
 	for (size_t k = 1; k < f->n; k++)
 		md_version(out, &f->side[k]);
 	fputs(".\n\n", out);
 	if (opt.set.svg)
-		fprintf(out, "![geometric means](%s)\n\n",
-			strrchr(opt.set.svg, '/') ?
-				strrchr(opt.set.svg, '/') + 1 :
-				opt.set.svg);
+		fprintf(out, "![geometric means](<%s>)\n\n",
+			shown(basename(opt.set.svg), SIZE_MAX));
 	fputs("Calls of malloc and free are timed in a run of their own; that "
 	      "includes some 20 ns\nfor the clock, and what the kernel does "
 	      "meanwhile.\n\n",
@@ -355,7 +358,7 @@ static void write_report(const struct workload *w, size_t n)
 
 static void write_bench_json(const struct workload *w, size_t n)
 {
-	FILE *out = open_output(opt.set.json);
+	FILE *out = open_output();
 
 	fputs("{\"schema\":1,\"workloads\":[", out);
 	for (size_t i = 0; i < n; i++) {
@@ -374,7 +377,7 @@ int bench_main(int argc, char **argv)
 	struct workload *w;
 	static struct field sides;
 	size_t n, done = 0;
-	bool failed = false;
+	bool failed = false, measured;
 
 	if (!parse(argc, argv)) {
 		fputs(bench_help, stdout);
@@ -394,10 +397,9 @@ int bench_main(int argc, char **argv)
 	catch_interrupts();
 	for (size_t i = 0; i < n && !interrupted; i++) {
 		w[done] = w[i];
-		if (run_workload(&w[done], &sides))
-			done++;
-		else if (!interrupted)
-			failed = true;
+		measured = run_workload(&w[done], &sides);
+		failed |= runs_lost(&w[done].field) > 0;
+		done += measured;
 	}
 	if (!done) {
 		warn("nothing was measured");
@@ -411,5 +413,5 @@ int bench_main(int argc, char **argv)
 		plot_means(w, done);
 	if (opt.set.md)
 		write_report(w, done);
-	return interrupted ? 130 : failed;
+	return end_status(failed);
 }

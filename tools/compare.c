@@ -4,8 +4,6 @@
 #include "alloc.h"
 #include <getopt.h>
 
-#define RUNS_MIN 3 /* for a verdict */
-
 static const char compare_help[] =
 	"usage: alloc compare [OPTION...] [--] CMD...\n"
 	"\n"
@@ -60,6 +58,13 @@ static void print_rows(FILE *out, const struct field *f, bool md)
 		const struct side *s = &f->side[i];
 		struct ratio wall = to_first(f, i, WALL);
 
+		if (!s->runs) {
+			fprintf(out,
+				md ? "| %s | no run counts | | | | | | |\n" :
+				     "%-16s no run counts\n",
+				s->name);
+			continue;
+		}
 		fprintf(out,
 			md ? "| %s | %.4f +- %.4f | %.3f | %.3f - %.3f | %.3f |"
 			     " %.1f | %.3f | %.3f |\n" :
@@ -122,27 +127,35 @@ static void print_verdicts(const struct field *f)
 		}
 }
 
-/* In Markdown, `|` ends a cell. */
+/* As code in Markdown: the fence is longer than what looks like one inside. */
 static void md_command(FILE *out, char **cmd)
 {
-	fputc('`', out);
-	for (size_t i = 0; cmd[i]; i++) {
-		fputs(i ? " " : "", out);
-		for (const char *s = cmd[i]; *s; s++)
-			fprintf(out, *s == '|' ? "\\|" : "%c", *s);
+	const char *text = shown(command_text(cmd), SIZE_MAX), *blank;
+	size_t run = 0, fence = 1;
+	char *marks;
+
+	for (const char *s = text; *s; s++) {
+		run = *s == '`' ? run + 1 : 0;
+		fence = run >= fence ? run + 1 : fence;
 	}
-	fputc('`', out);
+	marks = need(fence + 1, 1);
+	memset(marks, '`', fence);
+	blank = fence > 1 ? " " : "";
+	fprintf(out, "%s%s%s%s%s", marks, blank, text, blank, marks);
 }
 
 static void write_md(const struct field *f, char **cmd)
 {
-	FILE *out = open_output(set.md);
+	FILE *out = open_output();
+	size_t least = SIZE_MAX, most = 0;
 
+	count_runs(f, &least, &most);
 	md_command(out, cmd);
-	fprintf(out,
-		": medians of %ld runs, interleaved, with the median "
-		"distance from them; ratios to glibc. ",
-		set.runs);
+	fputs(": medians of ", out);
+	md_range(out, least, most);
+	fputs(" runs, interleaved, with the median distance from them; ratios "
+	      "to glibc. ",
+	      out);
 	md_machine(out);
 	fputc('\n', out);
 	print_rows(out, f, true);
@@ -151,7 +164,7 @@ static void write_md(const struct field *f, char **cmd)
 
 static void write_json(const struct field *f, char **cmd)
 {
-	FILE *out = open_output(set.json);
+	FILE *out = open_output();
 
 	fputs("{\"schema\":1,", out);
 	json_command(out, cmd);
@@ -189,7 +202,7 @@ int compare_main(int argc, char **argv)
 	choose_sides(&f, set.with, set.lib);
 	catch_interrupts();
 	if (!measure_field(&f, cmd, &set, "compare")) {
-		warn("an allocator has no run that counts: no comparison");
+		warn("nothing was measured");
 		return interrupted ? 130 : 1;
 	}
 	print_rows(stdout, &f, false);
@@ -200,5 +213,5 @@ int compare_main(int argc, char **argv)
 		write_json(&f, cmd);
 	if (set.svg)
 		draw(&f, cmd[0]);
-	return interrupted ? 130 : runs_lost(&f) > 0;
+	return end_status(runs_lost(&f) > 0);
 }

@@ -63,7 +63,7 @@ static void add_named(struct field *f, char *name, const char *lib)
 	}
 	if (strchr(name, '/') || strstr(name, ".so")) {
 		so = library_path(name);
-		add_side(f, strrchr(so, '/') + 1, so);
+		add_side(f, shown(strrchr(so, '/') + 1, SIZE_MAX), so);
 		return;
 	}
 	for (size_t i = 0; i < COUNT(peers); i++) {
@@ -118,7 +118,7 @@ bool measure_field(struct field *f, char **cmd, struct settings *set,
 		   const char *what)
 {
 	const struct plan p = { cmd, f->side, f->n, set, what };
-	bool complete = true;
+	bool any = false;
 
 	for (size_t i = 0; i < f->n; i++)
 		if (f->side[i].so)
@@ -126,9 +126,19 @@ bool measure_field(struct field *f, char **cmd, struct settings *set,
 	measure_all(&p);
 	for (size_t i = 0; i < f->n; i++) {
 		report(&f->side[i], cmd[0]);
-		complete &= f->side[i].runs > 0;
+		any |= f->side[i].runs > 0;
 	}
-	return complete;
+	return any;
+}
+
+void count_runs(const struct field *f, size_t *least, size_t *most)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		size_t runs = f->side[i].runs;
+
+		*least = runs < *least ? runs : *least;
+		*most = runs > *most ? runs : *most;
+	}
 }
 
 size_t runs_lost(const struct field *f)
@@ -147,6 +157,8 @@ struct ratio to_first(const struct field *f, size_t i, enum metric m)
 	return ratio_of(a->run[m], a->runs, b->run[m], b->runs);
 }
 
+const char *const once_names[] = { "rss_end_kib", "p999_ns", "max_ns" };
+
 void json_sides(FILE *out, const struct field *f)
 {
 	fputs("\"allocators\":[", out);
@@ -162,6 +174,10 @@ void json_sides(FILE *out, const struct field *f)
 		for (size_t m = 0; m < METRICS; m++) {
 			fprintf(out, ",\"%s\":", metrics[m].name);
 			json_values(out, s->run[m], s->runs);
+		}
+		for (size_t m = 0; s->once && m < COUNT(once_names); m++) {
+			fprintf(out, ",\"%s\":", once_names[m]);
+			json_number(out, s->once[m]);
 		}
 		fputs("}", out);
 	}
@@ -190,6 +206,11 @@ void plot_ratios(const struct field *f, const struct ratio (*r)[2],
 	p.high = high;
 	p.mark = p.n;
 	plot_bars(&p, path, "svg");
+}
+
+void md_range(FILE *out, size_t least, size_t most)
+{
+	fprintf(out, least == most ? "%zu" : "%zu to %zu", least, most);
 }
 
 void md_machine(FILE *out)

@@ -3,59 +3,92 @@
  */
 #include "alloc.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
-#include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* "-" is standard output. */
-FILE *open_output(const char *path)
-{
-	FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
-
-	if (!out)
-		fail("%s can't be written: %s", path, strerror(errno));
-	return out;
-}
+static char *written;
+static size_t written_size;
+static bool unwritten; /* an output could not be */
 
 /* Before hours of measuring. It leaves what is in a file there as it is. */
 void check_output(const char *path)
 {
-	FILE *f;
+	struct stat st;
+	bool absent, file;
+	int fd;
 
 	if (!path || strcmp(path, "-") == 0)
 		return;
-	f = fopen(path, "a");
-	if (!f)
+	absent = lstat(path, &st) < 0;
+	file = stat(path, &st) < 0 || S_ISREG(st.st_mode) ||
+	       S_ISDIR(st.st_mode);
+	/* Who reads a FIFO would see its end if it were opened for this. */
+	fd = file ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) :
+		    access(path, W_OK);
+	if (fd < 0)
 		fail("%s can't be written: %s", path, strerror(errno));
-	fclose(f);
+	if (file)
+		close(fd);
+	if (absent)
+		unlink(path);
 }
 
+FILE *open_output(void)
+{
+	FILE *out = open_memstream(&written, &written_size);
+
+	if (!out)
+		fail("out of memory");
+	return out;
+}
+
+/* "-" is standard output, of which main() tells. */
 void close_output(FILE *out, const char *path)
 {
-	bool bad = ferror(out) || fflush(out) != 0;
+	bool standard = strcmp(path, "-") == 0, bad;
 
-	if (out != stdout)
+	if (fclose(out) != 0)
+		fail("out of memory");
+	out = standard ? stdout : fopen(path, "we");
+	bad = !out || fwrite(written, 1, written_size, out) != written_size;
+	if (out && !standard)
 		bad |= fclose(out) != 0;
-	if (bad)
-		fail("%s can't be written: %s", path, strerror(errno));
+	free(written);
+	if (!bad || standard)
+		return;
+	warn("%s can't be written: %s", path, strerror(errno));
+	unwritten = true;
 }
 
+int end_status(bool failed)
+{
+	return unwritten ? 2 : interrupted ? 130 : failed;
+}
+
+/* What is no text in UTF-8 can't be in JSON. */
 void json_string(FILE *out, const char *s)
 {
+	size_t n;
+
 	fputc('"', out);
-	for (; *s; s++)
+	for (; *s; s += n ? n : 1) {
+		n = utf8_bytes(s);
 		if (*s == '"' || *s == '\\')
 			fprintf(out, "\\%c", *s);
 		else if ((unsigned char)*s < ' ')
 			fprintf(out, "\\u%04x", *s);
+		else if (n)
+			fwrite(s, 1, n, out);
 		else
-			fputc(*s, out);
+			fputs("\\ufffd", out);
+	}
 	fputc('"', out);
 }
 
-/* A number, or null where there is none. */
-static void json_number(FILE *out, double v)
+void json_number(FILE *out, double v)
 {
 	if (isfinite(v))
 		fprintf(out, "%.10g", v);
@@ -91,25 +124,19 @@ void json_command(FILE *out, char **cmd)
 static void gnuplot_string(FILE *out, const char *s)
 {
 	fputc('"', out);
-	for (; *s; s++) {
+	for (s = shown(s, SIZE_MAX); *s; s++) {
 		if (*s == '"' || *s == '\\')
 			fputc('\\', out);
 		/* What is in backquotes would be run as a command. */
-		fputc((unsigned char)*s < ' ' ? '?' :
-		      *s == '`'               ? '\'' :
-						*s,
-		      out);
+		fputc(*s == '`' ? '\'' : *s, out);
 	}
 	fputc('"', out);
 }
 
-static void gnuplot_script(FILE *g, const struct plot *p, const char *path,
-			   const char *terminal)
+static void gnuplot_script(FILE *g, const struct plot *p, const char *terminal)
 {
-	fprintf(g, "set terminal %s size 800,400 noenhanced\nset output ",
+	fprintf(g, "set terminal %s size 800,400 noenhanced\nset title ",
 		terminal);
-	gnuplot_string(g, path);
-	fputs("\nset title ", g);
 	gnuplot_string(g, p->title);
 	fputs("\nset ylabel ", g);
 	gnuplot_string(g, p->ylabel);
@@ -134,23 +161,45 @@ static void gnuplot_script(FILE *g, const struct plot *p, const char *path,
 			 "");
 }
 
-void plot_bars(const struct plot *p, const char *path, const char *terminal)
+/* Its wait status */
+static int run_gnuplot(FILE *script, FILE *picture)
 {
-	FILE *g;
+	pid_t pid = fork();
 	int status;
 
-	signal(SIGPIPE, SIG_IGN);
-	if (system("command -v gnuplot >/dev/null 2>&1") != 0) {
+	if (pid == 0) {
+		dup2(fileno(script), STDIN_FILENO);
+		dup2(fileno(picture), STDOUT_FILENO);
+		execlp("gnuplot", "gnuplot", NULL);
+		_exit(127);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+/* It gets no name of a file: it would take some for commands. */
+void plot_bars(const struct plot *p, const char *path, const char *terminal)
+{
+	FILE *script = tmpfile(), *picture = tmpfile(), *out;
+	char part[4096];
+	int status = -1;
+	size_t n;
+
+	if (script && picture) {
+		gnuplot_script(script, p, terminal);
+		rewind(script);
+		status = run_gnuplot(script, picture);
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
 		warn("no gnuplot to draw %s with; it is in Debian's package "
 		     "gnuplot-nox",
 		     path);
-		return;
-	}
-	g = popen("exec gnuplot >/dev/null", "w");
-	if (!g)
-		fail("gnuplot can't be started: %s", strerror(errno));
-	gnuplot_script(g, p, path, terminal);
-	status = pclose(g);
-	if (status)
+	} else if (status) {
 		warn("gnuplot could not draw %s", path);
+	} else {
+		out = open_output();
+		rewind(picture);
+		while ((n = fread(part, 1, sizeof(part), picture)) > 0)
+			fwrite(part, 1, n, out);
+		close_output(out, path);
+	}
 }

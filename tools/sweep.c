@@ -212,9 +212,18 @@ static struct advice advise(const struct side *s, size_t n)
 	return a;
 }
 
+static char *interval(bool enough, int digits, double low, double high)
+{
+	if (!enough)
+		return "too few runs to tell";
+	return formatted("95 %%: %.*f to %.*f", digits, low, digits, high);
+}
+
 static void print_advice(const struct side *s, const struct advice *a)
 {
 	const struct side *pick = &s[a->pick];
+	bool enough = pick->runs >= RUNS_MIN && s->runs >= RUNS_MIN;
+	double calls = middle(pick, SYSCALLS) / middle(s, SYSCALLS);
 
 	printf("recommended: ALLOC_THRESH=%s\n", pick->name);
 	if (a->flat) {
@@ -223,17 +232,17 @@ static void print_advice(const struct side *s, const struct advice *a)
 		       100 * a->noise);
 		return;
 	}
-	printf("  time is %.2f (95 %%: %.2f to %.2f) of what it is from %s to "
-	       "%s; noise %.0f %%\n",
-	       a->end.value, a->end.low, a->end.high, s[a->plateau].name,
-	       s[a->plateau + a->width - 1].name, 100 * a->noise);
-	printf("  against %s: %.0f %% less time (95 %%: %.0f to %.0f)",
-	       s[0].name, 100 * (1 - a->start.value), 100 * (1 - a->start.high),
-	       100 * (1 - a->start.low));
-	if (middle(&s[0], SYSCALLS) > 0)
-		printf(", %.0f %% fewer memory calls",
-		       100 * (1 - middle(pick, SYSCALLS) /
-					  middle(&s[0], SYSCALLS)));
+	printf("  time is %.2f (%s) of what it is from %s to %s; noise "
+	       "%.0f %%\n",
+	       a->end.value, interval(enough, 2, a->end.low, a->end.high),
+	       s[a->plateau].name, s[a->plateau + a->width - 1].name,
+	       100 * a->noise);
+	printf("  against %s: %.0f %% less time (%s)", s[0].name,
+	       100 * (1 - a->start.value),
+	       interval(enough, 0, 100 * (1 - a->start.high),
+			100 * (1 - a->start.low)));
+	if (isfinite(calls))
+		printf(", %.0f %% fewer memory calls", 100 * (1 - calls));
 	printf(", %+.1f MiB peak RSS\n",
 	       (middle(pick, RSS) - middle(&s[0], RSS)) / 1024);
 }
@@ -242,7 +251,7 @@ static void print_advice(const struct side *s, const struct advice *a)
 
 static void write_out(const struct side *s, size_t n)
 {
-	FILE *out = open_output(opt.out);
+	FILE *out = open_output();
 
 	for (size_t i = 0; i < n; i++)
 		fprintf(out, "%s,%.6g\n", s[i].name, middle(&s[i], opt.metric));
@@ -251,7 +260,7 @@ static void write_out(const struct side *s, size_t n)
 
 static void write_csv(const struct side *s, size_t n)
 {
-	FILE *out = open_output(opt.csv);
+	FILE *out = open_output();
 
 	fputs("threshold,run", out);
 	for (size_t m = 0; m < METRICS; m++)
@@ -271,7 +280,7 @@ static void write_csv(const struct side *s, size_t n)
 
 static void write_json(const struct plan *p, size_t n, const struct advice *a)
 {
-	FILE *out = open_output(opt.set.json);
+	FILE *out = open_output();
 
 	fputs("{\"schema\":1,", out);
 	json_command(out, p->cmd);
@@ -298,15 +307,6 @@ static void write_json(const struct plan *p, size_t n, const struct advice *a)
 		a->end.value, a->end.low, a->end.high, a->start.value,
 		a->start.low, a->start.high);
 	close_output(out, opt.set.json);
-}
-
-static char *command_text(char **cmd)
-{
-	char *text = copy(cmd[0]);
-
-	while (*++cmd)
-		text = formatted("%s %s", text, *cmd);
-	return text;
 }
 
 static void draw(const struct side *s, size_t n, const char *title,
@@ -362,6 +362,20 @@ static bool report_failures(const struct plan *p)
 	return sum.lost > 0;
 }
 
+/* True: a threshold has none of what is to be drawn. */
+static bool report_missing(const struct plan *p)
+{
+	for (size_t i = 0; i < p->sides; i++) {
+		if (!isnan(middle(&p->side[i], opt.metric)))
+			continue;
+		warn("%s left no statistics, so there are no %s to draw: it "
+		     "ends by _exit()?",
+		     p->cmd[0], metrics[opt.metric].title);
+		return true;
+	}
+	return false;
+}
+
 int sweep_main(int argc, char **argv)
 {
 	static char *standard[] = { "find", "/", "-xdev", NULL };
@@ -395,12 +409,7 @@ int sweep_main(int argc, char **argv)
 		warn("nothing was measured");
 		return interrupted ? 130 : 1;
 	}
-	if (isnan(middle(&p.side[0], opt.metric))) {
-		warn("%s left no statistics, so there are no %s to draw: it "
-		     "ends by _exit()?",
-		     p.cmd[0], metrics[opt.metric].title);
-		return 1;
-	}
+	failed |= report_missing(&p);
 	a = advise(p.side, p.sides);
 	write_out(p.side, p.sides);
 	if (opt.csv)
@@ -412,5 +421,5 @@ int sweep_main(int argc, char **argv)
 			  opt.direct ? ", ALLOC_DIRECT=1" : "");
 	draw(p.side, p.sides, title, &a);
 	print_advice(p.side, &a);
-	return interrupted ? 130 : failed;
+	return end_status(failed);
 }

@@ -20,17 +20,16 @@ bool is_utf8(void)
 	return false;
 }
 
-/* Bytes of the character at `s`; 0 if it can't be shown: a control, no UTF-8 */
-static size_t character(const char *s)
+size_t utf8_bytes(const char *s)
 {
-	/* By length; what comes before 0xa0 in two bytes is a control. */
-	static const uint32_t least[] = { 0, 0, 0xa0, 0x800, 0x10000 };
+	/* The least character of a length is no shorter one in disguise. */
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	const unsigned char *u = (const unsigned char *)s;
 	size_t n = u[0] >= 0xf0 ? 4 : u[0] >= 0xe0 ? 3 : 2, i;
 	uint32_t point = u[0] & (0xffU >> (n + 1));
 
 	if (u[0] < 0x80)
-		return u[0] >= 0x20 && u[0] != 0x7f;
+		return 1;
 	if (u[0] < 0xc0 || u[0] > 0xf7)
 		return 0;
 	for (i = 1; i < n; i++) {
@@ -39,9 +38,19 @@ static size_t character(const char *s)
 		point = point << 6 | (u[i] & 0x3f);
 	}
 	if (point < least[n] || point > 0x10ffff ||
-	    (point >= 0xd800 && point <= 0xdfff))
+	    (point >= 0xd800 && point <= 0xdfff) || (point & 0xfffe) == 0xfffe)
 		return 0;
 	return n;
+}
+
+/* The same, but 0 for a control, which can't be shown */
+static size_t character(const char *s)
+{
+	const unsigned char *u = (const unsigned char *)s;
+
+	if (u[0] < 0x20 || u[0] == 0x7f || (u[0] == 0xc2 && u[1] < 0xa0))
+		return 0;
+	return utf8_bytes(s);
 }
 
 size_t columns(const char *s)
@@ -83,5 +92,14 @@ char *shown(const char *s, size_t limit)
 		put_text(out, s, limit);
 	if (!out || fclose(out) != 0)
 		fail("out of memory");
+	return text;
+}
+
+char *command_text(char **cmd)
+{
+	char *text = copy(cmd[0]);
+
+	while (*++cmd)
+		text = formatted("%s %s", text, *cmd);
 	return text;
 }
