@@ -409,7 +409,9 @@ NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 
 	if (WRONG((k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
 			      !slab_has(s, p)) ||
-		  block_is_free(p))) {
+		  block_is_free(p) ||
+		  (((struct block *)p)->mark == MARK_UNUSED &&
+		   !slab_has(s, p)))) {
 		misused(p, USE_FREE);
 	} else if (!h) {
 		remote_free_alone(s, p);

@@ -113,7 +113,12 @@ SLOW void report(const char *what, const void *p, struct facts f)
 /* There is no way to go on. */
 SLOW _Noreturn void die(const char *what, const void *p)
 {
+	static bool before;
+
 	report_only = false;
+	if (before) /* the program's handler came here again, and would */
+		signal(SIGABRT, SIG_DFL);
+	before = true;
 	report(what, p, (struct facts){ 0 });
 	abort();
 }

@@ -429,20 +429,32 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	return head;
 }
 
-/* All blocks of a slab, those in use and those that wait. */
-static void slab_check_seals(const struct slab *s)
+/* A block of a slab, in use or not, of `size` bytes: false, or a report. */
+static bool seal_good(void *p, size_t size, bool say)
+{
+	struct seal *seal = seal_of(p, size, DEEP);
+	uint64_t key = seal_key(p);
+	bool unused = !seal->word || seal_is_free(seal, p);
+
+	if (say)
+		unused ? seal_reuse(seal, p) : (void)seal_size(seal, p);
+	return unused ? seal_untouched(seal, p, key,
+				       poison_steps_of(seal_room(seal, p)),
+				       DEEP) :
+			seal_whole(seal, p, key, DEEP);
+}
+
+/* Those that are not as they should be, up to `max`: how many. */
+static unsigned slab_bad_seals(const struct slab *s, void **bad, unsigned max)
 {
 	size_t size = slab_size(s);
 	char *p = unit_start(s);
+	unsigned n = 0;
 
-	for (unsigned i = 0; i < s->carved; i++, p += size) {
-		struct seal *seal = seal_of(p, size, DEEP);
-
-		if (!seal->word || seal_is_free(seal, p))
-			seal_reuse(seal, p);
-		else
-			seal_size(seal, p);
-	}
+	for (unsigned i = 0; i < s->carved && n < max; i++, p += size)
+		if (!seal_good(p, size, false))
+			bad[n++] = p;
+	return n;
 }
 
 /* What is behind the user's bytes of a mapping. */

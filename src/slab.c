@@ -162,6 +162,15 @@ INLINE bool slab_stamped(const struct slab *s)
 	return !s->fresh && !s->sealed && classes[s->cls].limit;
 }
 
+/* How much of it they lie in. */
+static size_t slab_old(const struct slab *s)
+{
+	size_t end = (size_t)s->ready << page_shift;
+	size_t all = s->cap * slab_size(s);
+
+	return !slab_stamped(s) ? 0 : end < all ? end : all;
+}
+
 /*
  * A stale pointer may lead to a block that was carved in an earlier life of the
  * unit and is not yet in this: free takes it, fast as it is, and malloc hands
@@ -169,11 +178,9 @@ INLINE bool slab_stamped(const struct slab *s)
  */
 static void slab_stamp(struct slab *s)
 {
-	size_t size = slab_size(s), end = (size_t)s->ready << page_shift;
+	size_t size = slab_size(s), end = slab_old(s);
 	char *p = unit_start(s);
 
-	if (end > s->cap * size)
-		end = s->cap * size;
 	for (size_t at = 0; at < end; at += size)
 		((struct block *)(p + at))->mark = MARK_UNUSED;
 }
@@ -196,7 +203,7 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 		slab_guard(s);
 	for (unsigned i = 1; i < s->units; i++)
 		s[i].back = (uint8_t)i;
-	if (CHECKS && slab_stamped(s))
+	if (CHECKS)
 		slab_stamp(s);
 	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
 }
@@ -227,6 +234,21 @@ static struct block *list_prove(struct block *b)
 	return b;
 }
 
+/* Of blocks that are not carved yet none was freed, and is in use by now. */
+static bool slab_unused(const struct slab *s)
+{
+	size_t size = slab_size(s), end = slab_old(s);
+	char *p = unit_start(s);
+
+	for (size_t at = s->carved * size; at < end; at += size)
+		if (((struct block *)(p + at))->mark != MARK_UNUSED) {
+			report(DOUBLE_FREE, p + at,
+			       (struct facts){ .size = size });
+			return false;
+		}
+	return true;
+}
+
 /* Prove all blocks free: marked, and linked to once but for both heads. */
 static bool slab_verify(struct slab *s, uint64_t word)
 {
@@ -243,7 +265,7 @@ static bool slab_verify(struct slab *s, uint64_t word)
 		sum += (uintptr_t)b->next - (uintptr_t)b;
 	}
 	if (LIKELY(ok && !sum) || !CHECKS)
-		return true;
+		return !CHECKS || slab_unused(s);
 	if (!list_prove(s->list) && !list_prove(other))
 		report(LIST_CORRUPTED, unit_start(s),
 		       (struct facts){ .size = size });

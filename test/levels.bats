@@ -221,6 +221,14 @@ says()
 	done
 }
 
+@test "levels: a handler of SIGABRT may allocate, also in the end" {
+	export ALLOC_CHECK
+	for ALLOC_CHECK in 2 3; do
+		mistake handled_kept
+		says 3 "buffer overflow 0x.*"
+	done
+}
+
 @test "levels: ALLOC_ABORT=0 says it once for each mistake" {
 	export ALLOC_ABORT=0 ALLOC_CHECK
 	for ALLOC_CHECK in 2 3; do

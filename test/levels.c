@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -346,6 +347,20 @@ static void sampled_rate(void)
 	printf("%d samples\n", samples);
 }
 
+static void dies_allocating(int sig)
+{
+	(void)sig;
+	free(malloc(1000000));
+	_Exit(3);
+}
+
+/* What is found in the end, and a handler that allocates. */
+static void handled_kept(void)
+{
+	signal(SIGABRT, dies_allocating);
+	p[n] = 'x';
+}
+
 /* A thread that frees others' blocks first is to have its share of samples. */
 static void *sampled_late(void *many)
 {
@@ -410,6 +425,10 @@ int main(int argc, char **argv)
 		n = strtoul(argv[2], NULL, 10);
 	p = malloc(n);
 	q = malloc(n);
+	if (strcmp(argv[1], "handled_kept") == 0) {
+		handled_kept();
+		return 0;
+	}
 	if (strncmp(argv[1], "sampled_", 8) == 0 && /* not mistakes */
 	    strcmp(argv[1], "sampled_read") != 0) {
 		strcmp(argv[1], "sampled_rate") ? sampled_thread() :

@@ -499,14 +499,13 @@ static int case_beyond(long size, long op, long unused)
 }
 
 /* A slot that was in use when the slab was another one, and is not yet now. */
-static int case_recycled(long size, long unused, long unused2)
+static int case_recycled(long size, long trim, long unused)
 {
 	size_t slot = (size_t)slot_of(size), at = 0;
 	char *p = NULL, *q = NULL;
 	int i, k;
 
 	(void)unused;
-	(void)unused2;
 	for (i = 0; i < MANY; i++)
 		other[i] = malloc(2 * slot);
 	for (i = 0; i < MANY; i++)
@@ -523,6 +522,13 @@ static int case_recycled(long size, long unused, long unused2)
 	REQUIRE(p);
 	note(p);
 	free(hide(p));
+	if (trim) { /* all but one block of the slab go, and so would it */
+		memset(malloc((size_t)size), 1, (size_t)size);
+		for (i = 0; i < LEN(seen); i++)
+			free(seen[i]);
+		malloc_trim(0);
+		return 0;
+	}
 	for (i = 0; i < 4000; i++)
 		memset(take_one((size_t)size), 1, (size_t)size);
 	return 0;
@@ -1610,6 +1616,8 @@ static void group_former(void)
 		expect("usable size of freed pointer", "beyond", small[i],
 		       USABLE, 0);
 		expect("double free", "recycled", small[i], 0, 0);
+		if (!getenv("ALLOC_THRESH")) /* 0: it is no recycled one */
+			expect("double free", "recycled", small[i], 1, 0);
 	}
 	expect("double free", "shrunk", 60000, 0, 0);
 }
