@@ -113,11 +113,12 @@ SLOW void report(const char *what, const void *p, struct facts f)
 /* There is no way to go on. */
 SLOW _Noreturn void die(const char *what, const void *p)
 {
+	static const uint64_t standard[4]; /* SIG_DFL for the kernel */
 	static bool before;
 
 	report_only = false;
 	if (before) /* the program's handler came here again, and would */
-		signal(SIGABRT, SIG_DFL);
+		os_call(SYS_rt_sigaction, SIGABRT, standard, 0, 8);
 	before = true;
 	report(what, p, (struct facts){ 0 });
 	abort();

@@ -479,6 +479,38 @@ survives()
 	done
 }
 
+@test "startup: nor if the handler of SIGABRT allocates, too" {
+	"${CC:-cc}" -fno-builtin -x c - -o "$BATS_TEST_TMPDIR/both" <<-'END'
+	#include <signal.h>
+	#include <stdlib.h>
+	#include <sys/time.h>
+	#include <time.h>
+
+	static void allocate(int sig)
+	{
+		for (int i = 0; i < 100; i++)
+			free(malloc(1 << 20));
+		(void)sig;
+	}
+
+	int main(void)
+	{
+		struct itimerval t = { { 0, 20 }, { 0, 20 } };
+
+		signal(SIGABRT, allocate);
+		signal(SIGALRM, allocate);
+		setitimer(ITIMER_REAL, &t, 0);
+		while (clock() < CLOCKS_PER_SEC / 3)
+			free(malloc(1 << 20));
+		return 0;
+	}
+	END
+	run pre "$BATS_TEST_TMPDIR/both"
+	echo "$status, ${#lines[@]} lines: $output" | head -n 3
+	[ "$status" -eq 0 ] || [ "$status" -eq 134 ]
+	[ "${#lines[@]}" -le 2 ]
+}
+
 @test "startup: a jump out of such a handler does not hang" {
 	level_1
 	survives signal jump
