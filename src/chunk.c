@@ -366,7 +366,8 @@ static void units_claim(struct slab *s, unsigned n)
 
 	s->fresh = !old;
 	s->units = (uint8_t)n;
-	for (unsigned i = 0; i < n && n > 1; i++)
+	/* Blocks may start anywhere in these, see slab_stamp. */
+	for (unsigned i = 0; n > 1 && i < n; i++)
 		s[i].ready = UINT8_MAX;
 	units_uncache(c, old);
 	c->dirty |= units;

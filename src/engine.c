@@ -339,7 +339,8 @@ static void check_lists(struct heap *h)
  */
 static void check_seals(const struct heap *h)
 {
-	void *bad[64];
+	enum { MOST = 64 }; /* to be told of */
+	void *bad[MOST];
 	unsigned n = 0;
 	struct chunk *c;
 	bool alone;
@@ -355,12 +356,13 @@ static void check_seals(const struct heap *h)
 			     s < c->unit + (CHUNK_UNITS - 1); s++)
 				if (tag_is_slab(pagemap_get(unit_start(s))) &&
 				    !s->back && s->sealed)
-					n += slab_bad_seals(s, bad + n, 64 - n);
+					n += slab_bad_seals(s, bad + n,
+							    MOST - n);
 	lock_drop(&os.lock);
 	lock_drop(&heaps.lock);
 	/* Now, since who handles SIGABRT may allocate. */
 	for (unsigned i = 0; i < n; i++)
-		seal_good(bad[i], slab_size(slab_of(bad[i])), true);
+		seal_tell(bad[i]);
 }
 
 __attribute__((constructor)) static void process_start(void)

@@ -191,9 +191,9 @@ static void parked_put(struct heap *h, bool last)
 }
 
 /*
- * Do that for each parked heap that has something; or for `all`, since no note
- * comes of what others free in an active slab. One by one: a thread that starts
- * meanwhile and found none would make a new heap, for good.
+ * Empty each parked heap that has something; or `all`, with what they hold
+ * back, since no note comes of what others free in an active slab. One by one:
+ * a thread that starts meanwhile and finds none makes a new heap, for good.
  */
 static void parked_empty(bool all)
 {
@@ -260,9 +260,8 @@ static void *run_alloc(struct heap *h, bool *zero)
 /* In a run; false: `p` is not its start, or was freed meanwhile. */
 static bool run_free(void *p)
 {
-	uint32_t tag = TAG_RUN;
-
 	struct slab *s = unit_of(p);
+	uint32_t tag = TAG_RUN;
 
 	if ((uintptr_t)p & (UNIT - 1) || !cas(pagemap_slot(p), &tag, TAG_FREE))
 		return false;

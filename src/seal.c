@@ -289,6 +289,12 @@ INLINE bool seal_is_free(const struct seal *seal, const void *p)
 	return seal_pad(seal, ~seal_key(p)) <= UINT32_MAX >> 8;
 }
 
+/* It is free, or never was in use. */
+INLINE bool seal_unused(const struct seal *seal, const void *p)
+{
+	return !seal->word || seal_is_free(seal, p);
+}
+
 /* The user's size is known unless the seal is broken. */
 static struct facts seal_facts(const struct seal *seal, const void *p)
 {
@@ -429,19 +435,28 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	return head;
 }
 
-/* A block of a slab, in use or not, of `size` bytes: false, or a report. */
-static bool seal_good(void *p, size_t size, bool say)
+/* Of a block of a slab, in use or not: is all as it should be? */
+static bool seal_good(void *p, size_t size)
 {
-	struct seal *seal = seal_of(p, size, DEEP);
+	const struct seal *seal = seal_of(p, size, DEEP);
 	uint64_t key = seal_key(p);
-	bool unused = !seal->word || seal_is_free(seal, p);
 
-	if (say)
-		unused ? seal_reuse(seal, p) : (void)seal_size(seal, p);
-	return unused ? seal_untouched(seal, p, key,
-				       poison_steps_of(seal_room(seal, p)),
-				       DEEP) :
-			seal_whole(seal, p, key, DEEP);
+	return seal_unused(seal, p) ?
+		       seal_untouched(seal, p, key,
+				      poison_steps_of(seal_room(seal, p)),
+				      DEEP) :
+		       seal_whole(seal, p, key, DEEP);
+}
+
+/* Report what is not. */
+static void seal_tell(void *p)
+{
+	struct seal *seal = seal_of(p, slab_size(slab_of(p)), DEEP);
+
+	if (seal_unused(seal, p))
+		seal_reuse(seal, p);
+	else
+		seal_size(seal, p);
 }
 
 /* Those that are not as they should be, up to `max`: how many. */
@@ -452,7 +467,7 @@ static unsigned slab_bad_seals(const struct slab *s, void **bad, unsigned max)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < s->carved && n < max; i++, p += size)
-		if (!seal_good(p, size, false))
+		if (!seal_good(p, size))
 			bad[n++] = p;
 	return n;
 }

@@ -398,22 +398,23 @@ static void slab_populate(struct slab *s, size_t carved, size_t end)
 INLINE bool slab_untouched(const struct slab *s, char *p, unsigned k)
 {
 	size_t size = slab_size(s);
-	char *old = unit_start(s);
-#define BLOCK(p) ((struct block *)(p))
+	char *old = unit_start(s), *last = p + (k - 1) * size;
 
 	if (s->fresh) /* to read a page first would cost two faults */
-		__atomic_fetch_or(&BLOCK(p + (k - 1) * size)->mark, 0,
+		__atomic_fetch_or(&((struct block *)last)->mark, 0,
 				  __ATOMIC_RELAXED);
 	else
 		old += (size_t)s->ready << page_shift;
-	for (; k && p < old && BLOCK(p)->mark == MARK_UNUSED; k--)
-		p += size;
-	for (; k && p >= old && !((uintptr_t)BLOCK(p)->next | BLOCK(p)->mark);
-	     k--)
-		p += size;
-	if (UNLIKELY(k))
+	for (; p <= last; p += size) {
+		const struct block *b = (const struct block *)p;
+
+		if (UNLIKELY(p < old ? b->mark != MARK_UNUSED :
+				       ((uintptr_t)b->next | b->mark) != 0))
+			break;
+	}
+	if (UNLIKELY(p <= last))
 		report(DOUBLE_FREE, p, (struct facts){ .size = size });
-	return !k;
+	return p > last;
 }
 
 /*

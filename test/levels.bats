@@ -32,6 +32,14 @@ says()
 	[[ $output =~ ^allocator:\ $2$ ]]
 }
 
+# overflow CASE SIZE - found at the first byte behind the block
+overflow()
+{
+	mistake "$@"
+	says 134 "buffer overflow 0x.* \(thread [0-9]+, block size $2,\
+ offset $2(, allocated by levels\+0x[0-9a-f]+)?\)"
+}
+
 @test "levels: each mistake, at each level" {
 	level_1
 	local golden=test/golden/levels.txt
@@ -61,23 +69,19 @@ says()
 		for size in {1..40} 63 64 65 500 512 1000 1024 2047 5000 16384 \
 			30000 65000 65537 70000 131000 131073 200000; do
 			export ALLOC_CHECK=$level
-			mistake overflow_byte "$size"
-			says 134 "buffer overflow 0x.* \(thread [0-9]+,\
- block size $size, offset $size(, allocated by levels\+0x[0-9a-f]+)?\)"
+			overflow overflow_byte "$size"
 		done
 	done
 }
 
 # Blocks of a class, without padding: only their address makes the difference
 @test "levels: another block's seal is not taken for a block's own" {
-	local class level size
+	local class level
 	for level in 2 3; do
 		for class in 48 64 112 512 1024 4096 16384; do
 			export ALLOC_CHECK=$level
-			size=$((class - (level == 2 ? 8 : 24)))
-			mistake overflow_copied "$size"
-			says 134 "buffer overflow 0x.* \(thread [0-9]+,\
- block size $size, offset $size(, allocated by levels\+0x[0-9a-f]+)?\)"
+			overflow overflow_copied $((class -
+				(level == 2 ? 8 : 24)))
 		done
 	done
 }

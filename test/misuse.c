@@ -499,13 +499,12 @@ static int case_beyond(long size, long op, long unused)
 }
 
 /* A slot that was in use when the slab was another one, and is not yet now. */
-static int case_recycled(long size, long trim, long unused)
+static int case_recycled(long size, long trim, long thread)
 {
 	size_t slot = (size_t)slot_of(size), at = 0;
 	char *p = NULL, *q = NULL;
 	int i, k;
 
-	(void)unused;
 	for (i = 0; i < MANY; i++)
 		other[i] = malloc(2 * slot);
 	for (i = 0; i < MANY; i++)
@@ -521,6 +520,10 @@ static int case_recycled(long size, long trim, long unused)
 	}
 	REQUIRE(p);
 	note(p);
+	if (thread) {
+		in_thread('B', job_free, hide(p), 0);
+		return 0;
+	}
 	free(hide(p));
 	if (trim) { /* all but one block of the slab go, and so would it */
 		memset(malloc((size_t)size), 1, (size_t)size);
@@ -1616,8 +1619,10 @@ static void group_former(void)
 		expect("usable size of freed pointer", "beyond", small[i],
 		       USABLE, 0);
 		expect("double free", "recycled", small[i], 0, 0);
-		if (!getenv("ALLOC_THRESH")) /* 0: it is no recycled one */
-			expect("double free", "recycled", small[i], 1, 0);
+		if (getenv("ALLOC_THRESH")) /* 0: it is no recycled one */
+			continue;
+		expect("double free", "recycled", small[i], 1, 0);
+		expect("double free", "recycled", small[i], 0, 1);
 	}
 	expect("double free", "shrunk", 60000, 0, 0);
 }
