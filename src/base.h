@@ -82,6 +82,30 @@
 	__atomic_compare_exchange_n(p, old, v, false, __ATOMIC_ACQ_REL, \
 				    __ATOMIC_RELAXED)
 
+/* The same for two words at once, for which compilers would call a library. */
+INLINE bool cas_pair(void *p, uintptr_t a, uintptr_t b, uintptr_t to_a,
+		     uintptr_t to_b)
+{
+	bool done;
+#ifdef __x86_64__
+	__asm__ volatile("lock cmpxchg16b (%1)"
+			 : "=@ccz"(done), "+r"(p), "+a"(a), "+d"(b)
+			 : "b"(to_a), "c"(to_b)
+			 : "memory");
+#else
+	uintptr_t x, y;
+
+	__asm__ volatile("1: ldaxp %1, %2, [%3]; cmp %1, %4;"
+			 "ccmp %2, %5, #0, eq; b.ne 2f;"
+			 "stlxp %w1, %6, %7, [%3]; cbnz %w1, 1b;"
+			 "2: cset %w0, eq"
+			 : "=&r"(done), "=&r"(x), "=&r"(y)
+			 : "r"(p), "r"(a), "r"(b), "r"(to_a), "r"(to_b)
+			 : "cc", "memory");
+#endif
+	return done;
+}
+
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
 

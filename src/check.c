@@ -36,7 +36,10 @@ INLINE bool class_has(const struct class *k, const void *p)
 }
 #define slab_has(s, p) class_has(&classes[(s)->cls], p)
 
-/* Does `p` lie in a live mapping? Its header is looked for, going back. */
+/*
+ * Does `p` lie in a live mapping? Its header is looked for, going back. Under
+ * the lock: none goes meanwhile.
+ */
 static bool mapping_around(const char *p)
 {
 	char *page = (char *)((uintptr_t)p & ~(page_size - 1));
@@ -69,22 +72,17 @@ static bool mapping_was(const void *p, struct facts *facts)
 {
 	const struct mapping *m;
 
-	lock_take(&os.lock);
 	m = cached_at(p, &os.maps) ?: cached_at(p, &os.held);
 	if (m && (m->trap || m->sealed) && mapping_callers(m)) {
 		facts->size = m->asked;
 		facts->made = mapping_callers(m)->made;
 		facts->freed = mapping_callers(m)->freed;
 	}
-	lock_drop(&os.lock);
 	return m;
 }
 
-static enum fault fault_of(const char *p, struct facts *facts)
+static enum fault fault_of(const char *p, uint32_t tag, struct facts *facts)
 {
-	uint32_t tag = pagemap_get(p);
-	const struct slab *s;
-
 	if ((!tag || tag & TAG_MAPPING) && !mapping_around(p))
 		return mapping_was(p, facts) ? FREED : FOREIGN;
 	if ((uintptr_t)p % GRAIN)
@@ -92,20 +90,21 @@ static enum fault fault_of(const char *p, struct facts *facts)
 	if (!tag_is_slab(tag))
 		return tag == TAG_FREE ? FREED : INTERIOR;
 	/* A block that was never handed out is as good as freed. */
-	s = slab_of(p);
-	return (size_t)(p - unit_start(s)) % slab_size(s) ? INTERIOR : FREED;
+	return (size_t)(p - unit_start(slab_of(p))) % tag_class(tag)->size ?
+		       INTERIOR :
+		       FREED;
 }
 
-/* The block around `p`, which is none but lies in a slab. */
-static struct facts facts_of(const char *p, enum fault fault)
+/* The block around `p`, which is none but lies in a slab of this tag. */
+static struct facts facts_of(const char *p, uint32_t tag, enum fault fault)
 {
 	const struct slab *s = slab_of(p);
-	size_t size = slab_size(s);
+	size_t size = tag_class(tag)->size;
 
 	p -= (size_t)(p - unit_start(s)) % size;
 	if (fault != FREED)
 		return (struct facts){ .start = p, .size = size };
-	return s->sealed && slab_has(s, p) &&
+	return s->sealed && class_has(tag_class(tag), p) &&
 			       seal_is_free(seal_of(p, size, DEEP), p) ?
 		       seal_facts(seal_of(p, size, DEEP), p) :
 		       (struct facts){ 0 };
@@ -116,11 +115,16 @@ SLOW void misused(void *p, enum use use)
 {
 	struct facts facts = { 0 };
 	enum fault fault;
+	uint32_t tag;
 
 	os_init(); /* a free may be the very first call */
-	fault = fault_of(p, &facts);
-	if (tag_is_slab(pagemap_get(p)))
-		facts = facts_of(p, fault);
+	/* What the page map knows stays, be it somebody else's. */
+	lock_take(&os.lock);
+	tag = pagemap_get(p);
+	fault = fault_of(p, tag, &facts);
+	if (tag_is_slab(tag))
+		facts = facts_of(p, tag, fault);
+	lock_drop(&os.lock);
 	report(misuse_text[use][fault], p, facts);
 }
 
@@ -131,10 +135,10 @@ static bool sealed_freed(const struct slab *s, const void *p)
 	       remote_purged(load_relaxed(&s->remote));
 }
 
-/* A block of a slab that is in use starts at `p`. */
-INLINE bool slab_has_live(const struct slab *s, const void *p)
+/* A block of a slab of this tag, and that is in use, starts at `p`. */
+INLINE bool slab_has_live(const struct slab *s, uint32_t tag, const void *p)
 {
-	return slab_has(s, p) && !block_is_free(p) &&
+	return class_has(tag_class(tag), p) && !block_is_free(p) &&
 	       !(s->sealed && sealed_freed(s, p));
 }
 
@@ -152,12 +156,14 @@ static size_t block_size(void *p, enum use use)
 	if (tag_is_slab(tag)) {
 		const struct slab *s = slab_of(p);
 
-		size = slab_has_live(s, p) || !CHECKS ? slab_size(s) : 0;
+		size = slab_has_live(s, tag, p) || !CHECKS ?
+			       tag_class(tag)->size :
+			       0;
 		sealed = s->sealed;
 	} else if (tag == TAG_RUN) {
 		size = (uintptr_t)p & (UNIT - 1) ? 0 : unit_of(p)->units * UNIT;
 		sealed = unit_of(p)->sealed;
-	} else if ((m = mapping_at(p)) != NULL) {
+	} else if ((m = mapping_find(p, false)) != NULL) {
 		return mapping_size(m, exact);
 	}
 	if (UNLIKELY(!size)) {

@@ -19,12 +19,16 @@ static struct {
 	size_t used;        /* bytes of units in use */
 	size_t mapped;      /* bytes of mappings in use */
 	size_t mappings;    /* their number */
-	size_t guards;      /* inaccessible pages of slabs; relaxed */
+	size_t guards;      /* inaccessible pages behind blocks; relaxed */
+	size_t moved;       /* mappings that merge with no other; relaxed */
 	size_t traps;       /* in use; relaxed */
 	size_t peak;        /* most bytes ever held, cache included */
 	struct cache units, maps;
 	struct cache held; /* freed traps: inaccessible, without contents */
 } os;
+
+/* What any thread counts: more of it, or by wrapping less. */
+#define COUNT(what, n) __atomic_fetch_add(&os.what, n, __ATOMIC_RELAXED)
 
 #define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
 #define SEARCH_MAX 128           /* chunks looked at for a run */
@@ -168,14 +172,13 @@ static struct cache *over_bound(void)
 /* -- giving back */
 
 /* The span of a range that is to be a cached mapping: a header for it. */
-static struct span *range_span(char *p, size_t len, uint32_t pieces, bool guard)
+static struct span *range_span(struct mapping m)
 {
-	struct mapping *m = (struct mapping *)(p + page_size - HEADER);
+	struct mapping *to = (struct mapping *)(m.base + page_size - HEADER);
 
-	*m = (struct mapping){ .base = p, .user = m + 1, .span.len = len };
-	m->pieces = pieces;
-	m->guard = guard;
-	return &m->span;
+	m.user = to + 1;
+	*to = m;
+	return &to->span;
 }
 
 /* Give a range back. If the kernel can't, for want of mappings, cache it. */
@@ -185,7 +188,9 @@ static void range_unmap(char *p, size_t len)
 		return;
 	os_purge(p, len);
 	lock_take(&os.lock);
-	cache_push(&os.maps, range_span(p, len, 2, false));
+	cache_push(&os.maps,
+		   range_span((struct mapping){
+			   .base = p, .span.len = len, .split = true }));
 	lock_drop(&os.lock);
 }
 
@@ -228,7 +233,12 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 	/* Its first page gets a header, so that is not to be the guard. */
 	v->len = round_up(want, page_size) + (m->guard ? page_size : 0);
 	v->start += len - v->len;
-	v->map = range_span(v->start, v->len, m->pieces, m->guard);
+	v->map = range_span((struct mapping){ .base = v->start,
+					      .span.len = v->len,
+					      .split = m->split,
+					      .moved = m->moved,
+					      .guard = m->guard });
+	COUNT(moved, m->moved);
 	m->span.len -= v->len;
 	m->guard = false;
 	add_relaxed(&os.maps.bytes, -v->len);
@@ -255,18 +265,23 @@ static bool victim_choose(struct victim *v, size_t want, bool refused)
 /* The system call, without the lock. */
 static bool victim_release(struct victim *v)
 {
-	struct mapping *m = (struct mapping *)v->map;
+	struct mapping *m = (struct mapping *)v->map, old;
 
 	EVENT(v->unit ? "purge" : "unmap", v->start, v->len);
 	if (v->unit)
 		return os_purge(v->start, v->len);
-	if (os_unmap(v->start, v->len))
+	old = *m;
+	if (os_unmap(v->start, v->len)) {
+		COUNT(guards, -(size_t)old.guard);
+		COUNT(moved, -(size_t)old.moved);
 		return true;
+	}
 	/* Too many mappings to split one: empty it at least. */
 	os_purge(v->start + page_size, v->len - page_size);
 	/* A trap that stays is none any more: others are to have the memory. */
 	if (v->from == &os.held &&
 	    os_allow(v->start + page_size, v->len - page_size)) {
+		COUNT(guards, -(size_t)m->guard);
 		m->trap = m->guard = false;
 		v->from = &os.maps;
 	}
@@ -433,10 +448,9 @@ static bool chunk_map(bool huge)
 	return true;
 }
 
-/* Give back a chunk that is on neither list. */
+/* Give back a chunk that is on neither list, nor in the page map. */
 static void chunk_unmap(struct chunk *c)
 {
-	pagemap_set(c, CHUNK_UNITS, 0);
 	EVENT("unmap", c, CHUNK);
 	/* If the kernel can't: keep it for later. */
 	if (os_unmap(c, CHUNK))
@@ -463,6 +477,8 @@ static void units_free(struct slab *s, unsigned n)
 		chunk_unlink(c);
 		add_relaxed(&os.chunks, -1);
 		os.free_chunks--;
+		/* Before the lock is dropped: who has it may look at ours. */
+		pagemap_set(c, CHUNK_UNITS, 0);
 	}
 	cache_unlock(0);
 	if (whole)

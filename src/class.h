@@ -52,6 +52,9 @@ INLINE const struct class *class_at(size_t k)
 }
 _Static_assert(sizeof(struct class) == GRAIN, "a class k lies at 16 * k");
 
+/* Of a slab; others have none. A stale pointer's slab may be changing. */
+#define tag_class(tag) class_at((tag)&TAG_CLASS_MAX)
+
 /* The class of sizes above LINEAR_MAX, up to SLAB_MAX. */
 INLINE unsigned class_of_medium(size_t n)
 {

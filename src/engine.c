@@ -101,13 +101,21 @@ static void engine_free(void *p, const void *caller)
 			heap_free(h, p, tag);
 		return;
 	}
-	if ((config.tail || OPT(sample)) && block_size(p, USE_FREE) == NO_BLOCK)
-		return; /* what is behind it was looked at */
-	m = mapping_at(p);
-	if (m && (m->trap || m->sealed) && mapping_callers(m))
-		mapping_callers(m)->freed = caller;
-	if (!(tag == TAG_RUN ? run_free(p) : mapping_free(p)))
+	if (tag == TAG_RUN) {
+		if (!(config.tail && block_size(p, USE_FREE) == NO_BLOCK) &&
+		    !run_free(p))
+			misused(p, USE_FREE);
+		return;
+	}
+	m = mapping_find(p, true);
+	if (!m) {
 		misused(p, USE_FREE);
+		return;
+	}
+	mapping_size(m, false); /* what is behind it is looked at */
+	if ((m->trap || m->sealed) && mapping_callers(m))
+		mapping_callers(m)->freed = caller;
+	mapping_free(m);
 }
 
 /* A run or mapping holds `n` bytes from now on; what it need not is freed. */
@@ -306,7 +314,7 @@ static void check_lists(struct heap *h)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
 		struct mag *m = &h->mag[c];
-		int64_t left = (int64_t)m->max - m->room + 1;
+		int64_t left = mag_length(m) + 1;
 		struct block *b;
 
 		for (b = m->head; b && left > 0; b = b->next, left--) {
@@ -323,11 +331,11 @@ static void check_lists(struct heap *h)
 	for (unsigned i = 0; i < BATCHES; i++) {
 		const struct batch *e = &h->batch[i];
 		unsigned left = e->slab ? e->count : 0;
-		struct block *b = e->slab ? e->head : NULL;
+		struct block *b = e->slab ? e->head : e->tail;
 
 		for (; b && left > 0 && block_is_free(b); left--)
 			b = b->next;
-		if (b || left > 0) /* its owner has it too */
+		if (b != e->tail || left > 0) /* its owner has it too */
 			report(DOUBLE_FREE, b && left > 0 ? b : e->tail,
 			       (struct facts){ .size = slab_size(e->slab) });
 	}
@@ -374,7 +382,7 @@ __attribute__((constructor)) static void process_start(void)
 /* Also when the library is unloaded: nobody may call into it after that. */
 __attribute__((destructor)) static void process_end(void)
 {
-	struct heap *h = tls.me != STUB ? tls.me : tls.mine;
+	struct heap *h = heap_own();
 
 	if (CHECKS && h != STUB && h != DEAD)
 		check_lists(h);

@@ -5,7 +5,6 @@
  * the whole list of one slab, so that reused blocks stay hot; a full one is
  * not flushed: the block goes to its slab. All here is the owner's alone.
  */
-#define MAG_START 64
 #define MAG_MAX 4096
 #define MAG_BYTES (64 * KIB)
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
@@ -155,7 +154,7 @@ static void held_flush(struct heap *h)
 		if (s->heap == h)
 			slab_put(s, *p);
 		else
-			remote_free(h, s, s->cls, *p);
+			remote_free(h, s, pagemap_get(*p), *p);
 		*p = NULL;
 	}
 	remote_flush(h);
@@ -407,15 +406,15 @@ NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 	struct slab *s = k->limit ? unit_of(p) : slab_of(p);
 
 	if (WRONG((k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
-			      !slab_has(s, p)) ||
+			      !class_has(k, p)) ||
 		  block_is_free(p) ||
 		  (((struct block *)p)->mark == MARK_UNUSED &&
-		   !slab_has(s, p)))) {
+		   !class_has(k, p)))) {
 		misused(p, USE_FREE);
 	} else if (!h) {
 		remote_free_alone(s, p);
 	} else if ((tag ^ h->tag) > TAG_CLASS_MAX) {
-		remote_free(h, s, c, p);
+		remote_free(h, s, tag, p);
 	} else {
 		heap_put(&h->mag[c], p);
 	}

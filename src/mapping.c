@@ -9,9 +9,10 @@
  * have the header of a large block, but end where their guard begins. The page
  * map knows the pages with headers; no others are looked at for one.
  */
-#define SPLIT_MIN MIB    /* a rest as large as this stays cached */
-#define PIECES_MAX 1000  /* VMAs in one block; vm.max_map_count is 65530 */
-#define GUARDS_MAX 10000 /* beyond, guards would eat up the VMAs */
+#define SPLIT_MIN MIB /* a rest as large as this stays cached */
+/* Of what takes VMAs, two a guard, for a process that may have 65,530. */
+#define GUARDS_MAX 10000
+#define MOVED_MAX 4000
 #define AMPLE(n) ((n) + (n) / 8) /* for a growing block: few steps cost much */
 #define SMALL_STEP (256 * KIB)   /* growth that will be used at once */
 
@@ -43,7 +44,10 @@ static size_t mapping_room(const struct mapping *m)
 	return m->span.len - mapping_head(m) - (m->guard ? page_size : 0);
 }
 
-/* The mapping whose block starts at `p`, or NULL. Touches ours only. */
+/*
+ * The mapping whose block starts at `p`, or NULL. Touches ours only; what is
+ * not the caller's may go unless he has the lock.
+ */
 static struct mapping *mapping_at(void *p)
 {
 	char *page = (char *)((uintptr_t)p & ~(page_size - 1));
@@ -54,13 +58,47 @@ static struct mapping *mapping_at(void *p)
 	return pagemap_has_mapping(m) && m->user == p ? m : NULL;
 }
 
-/* Make the last page inaccessible, so that an overflow traps. */
+/* Make the page at `p` inaccessible, unless too many are; did it work? */
+static bool guard_page(char *p)
+{
+	if (load_relaxed(&os.guards) >= GUARDS_MAX || !os_forbid(p, page_size))
+		return false;
+	COUNT(guards, 1);
+	return true;
+}
+
+/* As before; false: the kernel refused. */
+static bool unguard_page(char *p)
+{
+	if (!os_allow(p, page_size))
+		return false;
+	COUNT(guards, -(size_t)1);
+	return true;
+}
+
+#define mapping_last_page(m) ((m)->base + (m)->span.len - page_size)
+
+/* An overflow of it traps. */
 static void mapping_guard(struct mapping *m)
 {
-	char *end = m->base + m->span.len;
-
 	if (!m->direct && !m->guard && load_relaxed(&os.mappings) < GUARDS_MAX)
-		m->guard = os_forbid(end - page_size, page_size);
+		m->guard = guard_page(mapping_last_page(m));
+}
+
+/*
+ * Likewise, without the lock. `claim`: take it off the page map, and it is the
+ * caller's alone. So who has the lock can look at all that the map knows.
+ */
+static struct mapping *mapping_find(void *p, bool claim)
+{
+	struct mapping *m;
+
+	lock_take(&os.lock);
+	m = mapping_at(p);
+	if (m && claim)
+		pagemap_drop_mapping(m);
+	lock_drop(&os.lock);
+	return m;
 }
 
 /* Write a header where it belongs, `head` bytes into its mapping. */
@@ -86,7 +124,7 @@ static void mapping_count(size_t bytes, size_t mappings)
 /* A fresh mapping, if it could be had, is in use. */
 static struct mapping *mapping_new(char *base, size_t len, size_t head)
 {
-	struct mapping m = { .span.len = len, .pieces = 1 };
+	struct mapping m = { .span.len = len };
 
 	if (!base)
 		return NULL;
@@ -95,17 +133,6 @@ static struct mapping *mapping_new(char *base, size_t len, size_t head)
 	mapping_count(len, 1);
 	lock_drop(&os.lock);
 	return mapping_put(m, head);
-}
-
-/* Its length has changed, and its guard is gone. */
-static void mapping_resized(struct mapping *m, size_t len)
-{
-	lock_take(&os.lock);
-	mapping_count(len - m->span.len, 0);
-	lock_drop(&os.lock);
-	m->span.len = len;
-	m->guard = false;
-	mapping_guard(m);
 }
 
 /* It is no longer in use. */
@@ -136,6 +163,7 @@ static struct mapping *mapping_cut(struct mapping *m, size_t len)
 	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
 	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
 	add_relaxed(&os.maps.bytes, -len);
+	COUNT(moved, m->moved);
 	m->span.len = len;
 	m->guard = false;
 	return to;
@@ -211,75 +239,65 @@ static struct mapping *mapping_reuse(size_t len, size_t head, size_t align,
 	return mapping_put(*m, head);
 }
 
-/* Take the largest cached piece, of `len` bytes and `pieces` at most. */
-static struct mapping *piece_take(size_t len, uint32_t pieces)
+/*
+ * Give a mapping another length, where it is or by moving its pages. NULL: it
+ * stayed as it is. A VMA that was moved merges with no other, so a process may
+ * not have any number of these; of several VMAs kernels may move only some.
+ */
+static struct mapping *mapping_remap(struct mapping *m, size_t len)
 {
-	struct mapping *m;
+	size_t at = (size_t)((char *)m - m->base);
+	bool guarded = m->guard, may_move;
+	char *base = m->base, *to;
+
+	if (m->split || (guarded && !unguard_page(mapping_last_page(m))))
+		return NULL;
+	may_move = m->moved || load_relaxed(&os.moved) < MOVED_MAX;
+	to = os_remap(base, m->span.len, len, may_move);
+	if (!to) {
+		m->guard = guarded && guard_page(mapping_last_page(m));
+		return NULL;
+	}
+	EVENT("map", to, len);
+	m = (struct mapping *)(to + at);
+	COUNT(moved, to != base && !m->moved);
+	m->moved |= to != base;
+	m->user = to + ((char *)m->user - base);
+	m->base = to;
+	m->span.len = len;
+	m->guard = false;
+	return m;
+}
+
+/*
+ * No cached mapping is large enough: the largest grows to `len` bytes, so that
+ * only what is missing has to be faulted in. NULL: not worth it.
+ */
+static struct mapping *mapping_extend(size_t len)
+{
+	struct mapping *m, *to;
+	size_t old;
 
 	lock_take(&os.lock);
 	m = (struct mapping *)cache_fit(&os.maps, SIZE_MAX, false);
-	if (m && (m->span.len < 2 * UNIT || m->pieces > pieces))
-		m = NULL;
-	if (m)
-		mapping_uncache(m, len);
+	old = m ? m->span.len : 0;
+	if (old >= len / 4)
+		cache_remove(&os.maps, &m->span);
 	lock_drop(&os.lock);
-	return m;
-}
-
-/*
- * Cut a piece to the `want` bytes or less that are to be moved; how many those
- * are. 0: the kernel would not move or cut it, and it is back in the cache.
- */
-static size_t piece_trim(struct mapping *m, size_t want)
-{
-	size_t use = m->span.len - (m->guard ? page_size : 0), rest;
-
-	use = use > want ? want : use;
-	rest = m->span.len - use;
-	if (os_movable(m->base, use) &&
-	    (!rest || os_unmap(m->base + use, rest))) {
-		m->span.len = use;
-		m->guard = false;
-		return use;
-	}
-	lock_take(&os.lock);
-	cache_push(&os.maps, &m->span);
-	lock_drop(&os.lock);
-	return 0;
-}
-
-/*
- * No cached mapping is large enough: move the pages of several into a fresh
- * range; only what is missing has to be faulted in. NULL: not worth it.
- */
-static struct mapping *mapping_assemble(size_t len)
-{
-	size_t at = 0, want = len - page_size, use;
-	uint32_t pieces = 1;
-	struct mapping *m, part;
-	char *base;
-
-	if (load_relaxed(&os.maps.bytes) < len / 4 || !(base = os_map(len)))
+	if (old < len / 4)
 		return NULL;
-	while (at < want && (m = piece_take(want - at, PIECES_MAX - pieces))) {
-		use = piece_trim(m, want - at);
-		part = *m;
-		if (!use)
-			break;
-		if (!os_remap(part.base, use, use, base + at)) {
-			/* It may have stopped half-way: start afresh. */
-			range_unmap(part.base, use);
-			range_unmap(base, len);
-			return NULL;
-		}
-		REUSED(part.base, use);
-		pieces += part.pieces;
-		at += use;
-	}
-	make_way(want - at);
-	m = mapping_new(base, len, page_size);
-	m->pieces = pieces;
-	return m;
+	make_way(len - old);
+	to = mapping_remap(m, len);
+	lock_take(&os.lock);
+	if (to)
+		mapping_count(len, 1);
+	else
+		cache_push(&os.maps, &m->span);
+	lock_drop(&os.lock);
+	if (!to)
+		return NULL;
+	REUSED(to->base, old);
+	return mapping_put(*to, page_size);
 }
 
 /*
@@ -293,7 +311,7 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	struct mapping *m = mapping_reuse(len, head, align, direct);
 
 	if (!m && align <= page_size && !direct)
-		m = mapping_assemble(len);
+		m = mapping_extend(len);
 	*zero = !m;
 	if (!m && !direct)
 		make_way(len);
@@ -352,8 +370,7 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 	bool fresh;
 
 	/* While the kernel takes nothing back there are to be no more. */
-	if (load_relaxed(&os.mappings) + load_relaxed(&os.held.count) + 1 >=
-		    GUARDS_MAX ||
+	if (load_relaxed(&os.guards) >= GUARDS_MAX ||
 	    load_relaxed(&os.maps.count) > OPT(thresh))
 		return NULL;
 	m = align <= page_size ? trap_reuse(len) : NULL;
@@ -365,13 +382,12 @@ static void *trap_alloc(size_t n, size_t align, bool *zero)
 		return NULL;
 	m->user = m->base + page_size + body - used;
 	m->asked = n;
-	if (fresh && os_apart(trap_body(m), body))
-		m->pieces = 3;
+	m->split |= fresh && os_apart(trap_body(m), body);
 	mapping_guard(m);
 	m->direct = true;
 	m->trap = m->guard && pagemap_add_mapping(m);
 	if (m->trap) {
-		__atomic_fetch_add(&os.traps, 1, __ATOMIC_RELAXED);
+		COUNT(traps, 1);
 		*zero = fresh;
 		return m->user;
 	}
@@ -391,17 +407,11 @@ static bool trap_close(const struct mapping *m)
 	return true;
 }
 
-/* Free the block at `p`; false when there is none, or no longer. */
-static bool mapping_free(void *p)
+/* Free a block that was claimed. */
+static void mapping_free(struct mapping *m)
 {
-	struct mapping *m = mapping_at(p);
-
-	if (!m || !pagemap_drop_mapping(m))
-		return false;
-	if (m->trap)
-		__atomic_fetch_sub(&os.traps, 1, __ATOMIC_RELAXED);
+	COUNT(traps, -(size_t)m->trap);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	m->trap = m->trap && trap_close(m);
 	mapping_return(m);
-	return true;
 }

@@ -107,19 +107,12 @@ OS_MEMORY(os_apart, madvise, MADV_NOHUGEPAGE)
 /* Fault pages in at once, at less than half the price of one by one. */
 OS_MEMORY(os_populate, madvise, OS_POPULATE_WRITE)
 
-/* Resize, moving if need be; with `to`, move exactly there. */
-static void *os_remap(void *p, size_t old, size_t len, void *to)
+/* Resize, elsewhere if need be and `move` allows it. */
+static void *os_remap(void *p, size_t old, size_t len, bool move)
 {
 	TALLY(mremap);
-	return os_memory(os_call(SYS_mremap, p, old, len,
-				 MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
-}
-
-/* Would it move all of this? Asked first, since to fail unmaps the target. */
-static bool os_movable(void *p, size_t len)
-{
-	TALLY(mremap);
-	return !os_failed(os_call(SYS_mremap, p, len, len));
+	return os_memory(
+		os_call(SYS_mremap, p, old, len, move ? MREMAP_MAYMOVE : 0));
 }
 
 /* Is the page at `p` mapped? */
@@ -155,23 +148,71 @@ INLINE bool lock_mine(const struct lock *l)
 	return (load_relaxed(&l->word) & ~LOCK_WAITED) == lock_id();
 }
 
+/*
+ * The word `busy` of a heap: its thread publishes what it freed for others, and
+ * fork waits for the end of that, with BUSY_WAITED asleep.
+ */
+#define BUSY 1u
+#define BUSY_WAITED 2u
+
+INLINE void busy_begin(struct heap *h)
+{
+	__atomic_fetch_or(&h->busy, BUSY, __ATOMIC_SEQ_CST);
+}
+
+INLINE void busy_end(struct heap *h)
+{
+	uint32_t old = __atomic_exchange_n(&h->busy, 0, __ATOMIC_SEQ_CST);
+
+	if (UNLIKELY(old & BUSY_WAITED))
+		os_call(SYS_futex, &h->busy, FUTEX_WAKE_OWN, 1);
+}
+
+static void busy_wait(struct heap *h)
+{
+	uint32_t old, waited;
+
+	while ((old = __atomic_load_n(&h->busy, __ATOMIC_SEQ_CST)) & BUSY) {
+		waited = old | BUSY_WAITED;
+		if (old == waited || cas(&h->busy, &old, waited))
+			os_call(SYS_futex, &h->busy, FUTEX_WAIT_OWN, waited);
+	}
+}
+
+/* The heap that this thread has, be it traced; STUB or DEAD: none. */
+INLINE struct heap *heap_own(void)
+{
+	return tls.me != STUB ? tls.me : tls.mine;
+}
+
+/*
+ * A signal handler may come here while its thread publishes. It changes nothing
+ * while it waits, and who has the lock may be fork: that is to go on.
+ */
 SLOW void lock_wait(struct lock *l)
 {
+	struct heap *h = heap_own();
+	bool busy = load_relaxed(&h->busy);
+
 	if (lock_mine(l))
 		lock_reentered();
+	if (busy)
+		busy_end(h);
 	for (unsigned spins = 0;; spins++) {
 		/* Once we slept, others may sleep too: wake them later. */
 		uintptr_t flag = spins < SPINS ? 0 : LOCK_WAITED;
 		uintptr_t old = load_relaxed(&l->word);
 
 		if (!old && cas(&l->word, &old, lock_id() | flag))
-			return;
+			break;
 		if (spins < SPINS)
 			ARCH(__builtin_ia32_pause(), __asm__ volatile("yield"));
 		else if (old & LOCK_WAITED || cas(&l->word, &old, old | flag))
 			os_call(SYS_futex, &l->word, FUTEX_WAIT_OWN,
 				old | flag);
 	}
+	if (busy)
+		busy_begin(h);
 }
 
 INLINE bool lock_try(struct lock *l)

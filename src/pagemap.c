@@ -110,10 +110,8 @@ static bool pagemap_add_mapping(const void *header)
 	return true;
 }
 
-/* True for the one caller that takes the mapping off. */
-static bool pagemap_drop_mapping(const void *header)
+static void pagemap_drop_mapping(const void *header)
 {
-	uint32_t *slot = pagemap_slot(header), bit = pagemap_page_bit(header);
-
-	return __atomic_fetch_and(slot, ~bit, __ATOMIC_ACQ_REL) & bit;
+	__atomic_fetch_and(pagemap_slot(header), ~pagemap_page_bit(header),
+			   __ATOMIC_ACQ_REL);
 }

@@ -19,36 +19,116 @@ static struct {
 	struct heap *parked, **last; /* without a thread */
 	struct heap *all;
 	uint32_t count, idle; /* of all; of the parked, relaxed */
+	uint32_t obtained;    /* since heaps_reap looked; relaxed */
+	uint32_t pid;         /* of the process, since its first heap */
 } heaps = { .last = &heaps.parked };
 
 /*
- * A slab with all blocks in its word may be gone any time: only PURGING and a
- * note that is owed keep it. An owner that sleeps would keep the memory:
- * beyond some megabytes slabs are emptied for it.
+ * Link a batch's last block, which is linked to itself, as no list of the owner
+ * is, to another; false: it isn't any more. The owner may have freed it again,
+ * unseen, and may have it in use by now.
+ */
+static bool batch_relink(struct block *b, struct block *was, struct block *next)
+{
+	if (!CHECKS)
+		block_link(b, next);
+	return !CHECKS ||
+	       cas_pair(b, (uintptr_t)was, mark_of(b, was, mark_salt),
+			(uintptr_t)next, mark_of(b, next, mark_salt));
+}
+
+/* Some block of a batch was freed twice, or written to: none is used again. */
+SLOW void batch_refused(const struct batch *e)
+{
+	if (pagemap_get(e->tail) == e->tag)
+		free_list_corrupt(e->tail);
+	else
+		list_report(DOUBLE_FREE, e->tail, 0);
+}
+
+/* The first on a list of `n` that is not free, if it is not them all alone. */
+SLOW void list_refused(const struct slab *s, const struct block *b, unsigned n)
+{
+	while (n-- && b && block_is_free(b))
+		b = b->next;
+	if (b)
+		free_list_corrupt(b);
+	else
+		list_report(LIST_CORRUPTED, unit_start(s), slab_size(s));
+}
+
+/*
+ * Empty a slab whose blocks are all in this batch. They were counted, which
+ * proves nothing. So look at them while nobody can write there: who has one on
+ * another list finds it without a mark later. And first let the page map lose
+ * the slab, so that none is freed again from now on. What its remote word is to
+ * be: 0 when something is wrong, and the slab stays.
+ */
+static uint64_t remote_purge(struct slab *s, const struct batch *e)
+{
+	char *start = unit_start(s);
+	size_t len = s->units * UNIT - (s->guarded ? page_size : 0);
+	uint64_t word = remote_word(s, e->head, s->cap);
+	bool good = true;
+
+	EVENT("purge", start, len);
+	pagemap_set(start, s->units, TAG_FREE);
+	if (os_seal(start, len)) {
+		good = !CHECKS ||
+		       (s->carved == s->cap && slab_all_free(s, e->head, NULL));
+		if (good && os_purge(start, len))
+			word = (uint64_t)s->cap << 32;
+		if (!os_allow(start, len))
+			return 0; /* it stays as it is */
+	}
+	if (!remote_purged(word))
+		pagemap_set(start, s->units, e->tag);
+	if (!good)
+		list_refused(s, e->head, s->cap);
+	return good ? word : 0;
+}
+
+/*
+ * Send a batch home. A slab with all blocks in its word may be gone any time:
+ * only PURGING and a note that is owed keep it. An owner that sleeps would keep
+ * the memory: beyond some megabytes slabs are emptied for it.
  */
 static void remote_publish(struct batch *e)
 {
 	struct slab *s = e->slab;
-	struct heap *owner = s->heap;
-	uint64_t old = load_relaxed(&s->remote), word;
-	size_t len = s->units * UNIT;
+	struct block *was = e->tail, *next;
+	struct heap *owner;
+	uint64_t old, word;
+	size_t len;
 	bool all;
 
 	store_relaxed(&e->slab, NULL); /* a census must not follow it later */
+	if (WRONG(pagemap_get(e->tail) != e->tag) ||
+	    WRONG(!class_has(tag_class(e->tag), e->tail))) {
+		batch_refused(e);
+		return;
+	}
+	owner = s->heap;
+	len = s->units * UNIT;
+	old = load_relaxed(&s->remote);
 	do {
-		block_link(e->tail, remote_head(s, old));
+		next = remote_head(s, old);
+		if (WRONG(e->count + remote_count(old) > s->cap) ||
+		    !batch_relink(e->tail, was, next)) {
+			batch_refused(e);
+			return;
+		}
+		was = next;
 		word = remote_word(s, e->head, e->count + remote_count(old));
 		all = remote_count(word) == s->cap;
-		if (all && load_relaxed(&owner->emptied) + len > EMPTIED_MAX)
+		if (all && load_relaxed(&owner->emptied) + len > EMPTIED_MAX &&
+		    !doubtful)
 			word = (uint64_t)s->cap << 32 | PURGING;
 	} while (!cas(&s->remote, &old, word));
 	if (all)
 		__atomic_fetch_add(&owner->emptied, len, __ATOMIC_RELAXED);
-	if (word & PURGING) {
-		EVENT("purge", unit_start(s), len);
-		os_purge(unit_start(s), len);
-		store_release(&s->remote, word & ~PURGING);
-	}
+	if (word & PURGING)
+		old |= exchange(&s->remote, remote_purge(s, e));
 	if (old & PARKED)
 		slab_note(s);
 }
@@ -56,9 +136,10 @@ static void remote_publish(struct batch *e)
 /* A thread without a heap publishes at once, under the lock. */
 SLOW void remote_free_alone(struct slab *s, struct block *b)
 {
-	struct batch e = { s, b, b, 1 };
+	struct batch e = { s, b, b, 1, pagemap_get(b) };
 
 	lock_take(&heaps.lock);
+	block_link(b, b);
 	remote_publish(&e);
 	lock_drop(&heaps.lock);
 }
@@ -70,17 +151,14 @@ SLOW void remote_free_alone(struct slab *s, struct block *b)
  */
 static void remote_send(struct heap *h, struct batch *e)
 {
-	for (;;) {
-		__atomic_exchange_n(&h->busy, 1, __ATOMIC_SEQ_CST);
-		if (LIKELY(!__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) ||
-		    lock_mine(&heaps.lock))
-			break;
-		store_release(&h->busy, 0);
-		lock_take(&heaps.lock);
+	busy_begin(h);
+	while (UNLIKELY(__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) &&
+	       !lock_mine(&heaps.lock)) {
+		lock_take(&heaps.lock); /* not busy while it waits */
 		lock_drop(&heaps.lock);
 	}
 	remote_publish(e);
-	store_release(&h->busy, 0);
+	busy_end(h);
 }
 
 static void remote_flush(struct heap *h)
@@ -90,37 +168,40 @@ static void remote_flush(struct heap *h)
 			remote_send(h, e);
 }
 
-/* Free a checked block of class `c` of a foreign slab. */
-static void remote_free(struct heap *h, struct slab *s, unsigned c,
+/* Free a checked block of a foreign slab, whose tag that is. */
+static void remote_free(struct heap *h, struct slab *s, uint32_t tag,
 			struct block *b)
 {
+	size_t size = tag_class(tag)->size;
 	size_t i = ((uintptr_t)s / sizeof(*s)) ^ ((uintptr_t)s >> CHUNK_SHIFT);
 	struct batch *e = &h->batch[i % BATCHES];
 
 	if (e->slab != s) {
 		if (e->slab)
 			remote_send(h, e);
-		*e = (struct batch){ s, NULL, b, 0 };
+		*e = (struct batch){ s, b, b, 0, tag };
 	}
 	block_link(b, e->head);
 	e->head = b;
 	e->count++;
-	if (e->count >= BATCH_BLOCKS ||
-	    e->count * classes[c].size >= BATCH_BYTES)
+	if (e->count >= BATCH_BLOCKS || e->count * size >= BATCH_BYTES)
 		remote_send(h, e);
 }
 
 /*
  * Take the batch of a slab that was ACTIVE, and leave `word` there: PARKED if
- * it is to sleep. One that was purged is released then; before, it stays.
+ * it is to sleep. One that was purged is released then; before, it stays, and
+ * so does one that is being purged.
  */
 static struct block *remote_take(struct slab *s, uint64_t word, unsigned *n)
 {
-	uint64_t old = remote_swap(s, word);
+	uint64_t old = remote_swap(s, word, word);
 
 	*n = remote_count(old);
 	if (!remote_purged(old))
 		return remote_head(s, old);
+	if (old & PURGING)
+		return NULL;
 	store_release(&s->remote, old);
 	if (word == PARKED)
 		slab_release(s, true);
@@ -145,16 +226,22 @@ static void remote_adopt(struct slab *s)
 		slab_event(s);
 }
 
-/* A note has arrived: arm the slab again, or give it back. */
+/*
+ * A note has arrived: arm the slab again, or give it back. If it is being
+ * purged, arming asks for another note.
+ */
 static void drain_slab(struct slab *s)
 {
-	unsigned others = 0, n;
+	unsigned others, n;
+	uint64_t word = 0;
 
 	if (s->state == SLAB_LOST)
 		return;
 	if (s->state != SLAB_ZOMBIE)
-		others = remote_count(__atomic_fetch_or(&s->remote, PARKED,
-							__ATOMIC_ACQ_REL));
+		word = __atomic_fetch_or(&s->remote, PARKED, __ATOMIC_ACQ_REL);
+	if (word & PURGING)
+		return;
+	others = remote_count(word);
 	n = s->nfree + others;
 	if (s->state == SLAB_ZOMBIE || n >= s->cap)
 		slab_release(s, true);

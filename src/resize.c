@@ -2,72 +2,66 @@
  * resize.c - mappings that shrink and grow, in place or by mremap.
  */
 
+/* OS memory for `n` bytes behind so many, and for a guard. */
+static size_t mapping_len(size_t head, size_t n)
+{
+	return round_up(head + n, page_size) + page_size;
+}
+
+/* It was of `old` bytes, and has no guard yet. */
+static void mapping_resized(struct mapping *m, size_t old)
+{
+	lock_take(&os.lock);
+	mapping_count(m->span.len - old, 0);
+	lock_drop(&os.lock);
+	mapping_guard(m);
+}
+
 /*
  * Let go of the end of a block, when that is much: a block that grows has an
  * eighth to spare, and is not to lose that at the next step.
  */
 static void mapping_shrink(struct mapping *m, size_t n)
 {
-	size_t keep = round_up(mapping_head(m) + n, page_size) + page_size;
+	size_t keep = mapping_len(mapping_head(m), n);
 	size_t len = m->span.len;
 
 	if (m->direct || len < keep + keep / 4 + SPLIT_MIN)
 		return;
 	EVENT("unmap", m->base + keep, len - keep);
-	if (os_unmap(m->base + keep, len - keep))
-		mapping_resized(m, keep);
-	else
+	if (!os_unmap(m->base + keep, len - keep)) {
 		os_purge(m->base + keep, len - keep);
-}
-
-/* Do without the page behind; false: the kernel would not unmap it. */
-static bool mapping_unguard(struct mapping *m)
-{
-	size_t len = m->span.len - page_size;
-
-	if (!m->guard)
-		return true;
-	if (!os_unmap(m->base + len, page_size))
-		return false;
-	lock_take(&os.lock);
-	mapping_count(-page_size, 0);
-	lock_drop(&os.lock);
-	m->span.len = len;
+		return;
+	}
+	COUNT(guards, -(size_t)m->guard);
+	m->span.len = keep;
 	m->guard = false;
-	return true;
+	mapping_resized(m, len);
 }
 
-/*
- * Grow a block to `n` bytes by moving its pages. NULL: it stayed. One of
- * several VMAs does: kernels that would move it may give up half-way.
- */
+/* Grow a block to `n` bytes with its mapping. NULL: it stayed as it is. */
 static void *mapping_grow(struct mapping *m, size_t n)
 {
-	size_t head = mapping_head(m), old = head + mapping_room(m);
-	size_t len = round_up(head + AMPLE(n), page_size) + page_size;
-	char *base = m->base, *to;
+	size_t head = mapping_head(m), old = m->span.len;
+	struct mapping *to;
 	uint32_t *leaf;
 
-	if (m->direct || m->pieces > 1 || !mapping_unguard(m) ||
-	    !(leaf = leaf_get()))
+	if (m->direct || !(leaf = leaf_get()))
 		return NULL;
 	make_way(n - mapping_room(m));
-	pagemap_drop_mapping(m);
-	to = os_remap(base, old, len, NULL);
-	if (!to) {
-		len = round_up(head + n, page_size) + page_size;
-		to = os_remap(base, old, len, NULL);
+	if (!mapping_find(m->user, true)) { /* somebody frees it */
+		leaf_put(leaf);
+		return NULL;
 	}
-	m = to ? mapping_header(to + head) : m;
-	leaf_use(m, leaf);
-	pagemap_add_mapping(m);
+	to = mapping_remap(m, mapping_len(head, AMPLE(n)));
+	if (!to)
+		to = mapping_remap(m, mapping_len(head, n));
+	leaf_use(to ? to : m, leaf);
+	pagemap_add_mapping(to ? to : m);
 	if (!to)
 		return NULL;
-	EVENT("map", to, len);
-	m->base = to;
-	m->user = to + head;
-	mapping_resized(m, len);
-	return m->user;
+	mapping_resized(to, old);
+	return to->user;
 }
 
 /*

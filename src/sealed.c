@@ -127,7 +127,7 @@ static void *sealed_free(struct heap *h, void *p, const void *caller)
 	struct slab *s = slab_of(p);
 	struct seal *seal;
 
-	if (!slab_has_live(s, p)) {
+	if (!slab_has_live(s, pagemap_get(p), p)) {
 		misused(p, USE_FREE);
 		return NULL;
 	}

@@ -7,10 +7,12 @@
  * heap's list; a refill takes its whole list and puts it back to sleep. When
  * all blocks are free its units go back. All here is the owner's alone.
  */
-#define WAKE_MAX 16     /* free blocks that wake a sleeping slab, at most */
-#define MAG_MIN 2       /* blocks that a magazine takes, at least */
-#define SPARSE_CHUNKS 4 /* from which on nearly free slabs matter */
-#define MARK_SALT 0x2545f491                /* no pointer sum looks like that */
+#define WAKE_MAX 16  /* free blocks that wake a sleeping slab, at most */
+#define MAG_START 64 /* blocks that a magazine takes, at first */
+#define MAG_MIN 2    /* and at least */
+#define MAG_CLOSED (1 << 24) /* less room than it had: it takes none */
+#define SPARSE_CHUNKS 4      /* from which on nearly free slabs matter */
+#define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
 #define MARK_UNUSED (~(uintptr_t)MARK_SALT) /* see slab_stamp */
 
 /* With ALLOC_CHECK=2 and 3 a secret; fast paths, not taken then, don't ask. */
@@ -86,8 +88,8 @@ static void slab_sleep(struct slab *s)
 /*
  * The remote word: blocks that other threads freed, as the count and the head,
  * an offset, of a list in the slab. PARKED: nobody has told the owner yet;
- * whoever clears it by adding blocks must. PURGING: somebody empties the slab,
- * of which all blocks are in the word; then there is a count and no head.
+ * whoever clears it must. PURGING: somebody empties the slab, of which all
+ * blocks are in the word; then there is a count and no head.
  */
 #define PARKED ((uint64_t)1 << 63)
 #define PURGING ((uint64_t)1 << 62)
@@ -117,16 +119,17 @@ INLINE uint64_t remote_word(const struct slab *s, const struct block *head,
 	return (uint64_t)count << 32 | at;
 }
 
-/* The owner takes the word; it waits for somebody who is purging. */
-static uint64_t remote_swap(struct slab *s, uint64_t word)
+/*
+ * The owner takes the word and leaves another; but while it is PURGING he lets
+ * it be, and leaves PARKED there if he is to be `told` of the end.
+ */
+static uint64_t remote_swap(struct slab *s, uint64_t word, uint64_t told)
 {
-	uint64_t old;
+	uint64_t old = load_acquire(&s->remote);
 
-	while ((old = load_acquire(&s->remote)) != word)
-		if (old & PURGING)
-			sched_yield();
-		else if (cas(&s->remote, &old, word))
-			break;
+	while (old != word &&
+	       !cas(&s->remote, &old, old & PURGING ? old | told : word))
+		;
 	return old;
 }
 
@@ -138,10 +141,8 @@ static void slab_guard(struct slab *s)
 	size_t room = s->units * UNIT - page_size;
 
 	/* Pages may be as large as a unit. */
-	if (!room || load_relaxed(&os.guards) >= GUARDS_MAX ||
-	    !os_forbid(slab_guard_page(s), page_size))
+	if (!room || !guard_page(slab_guard_page(s)))
 		return;
-	__atomic_fetch_add(&os.guards, 1, __ATOMIC_RELAXED);
 	s->guarded = true;
 	s->cap = (uint16_t)((room - CLASS_EDGE(slab_size(s))) / slab_size(s));
 }
@@ -208,14 +209,25 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
 }
 
+/* A list was wrong, so others may be: no slab is given back any more. */
+static bool doubtful;
+
+SLOW void list_report(const char *what, const void *p, size_t size)
+{
+	doubtful = true;
+	report(what, p, (struct facts){ .size = size });
+}
+
 /*
  * A block on a list of free ones has lost its mark. Without any it was handed
  * out, and was on the list a second time; otherwise it was written to.
  */
-SLOW void free_list_corrupt(struct block *b)
+SLOW void free_list_corrupt(const struct block *b)
 {
-	report(b->mark ? LIST_CORRUPTED : DOUBLE_FREE, b,
-	       (struct facts){ .size = slab_size(slab_of(b)) });
+	bool again = !b->mark || block_is_free(b); /* on another list, too */
+
+	list_report(again ? DOUBLE_FREE : LIST_CORRUPTED, b,
+		    slab_size(slab_of(b)));
 }
 
 /*
@@ -234,29 +246,39 @@ static struct block *list_prove(struct block *b)
 	return b;
 }
 
-/* Of blocks that are not carved yet none was freed, and is in use by now. */
-static bool slab_unused(const struct slab *s)
+/*
+ * `k` blocks that are not carved yet, from the `i`-th on, are as they were
+ * left, if that is known, unless one was freed that never was one.
+ */
+INLINE bool slab_untouched(const struct slab *s, unsigned i, unsigned k)
 {
-	size_t size = slab_size(s), end = slab_old(s);
-	char *p = unit_start(s);
+	size_t size = slab_size(s);
+	char *old = unit_start(s), *p = old + i * size, *end = p + k * size;
 
-	for (size_t at = s->carved * size; at < end; at += size)
-		if (((struct block *)(p + at))->mark != MARK_UNUSED) {
-			report(DOUBLE_FREE, p + at,
-			       (struct facts){ .size = size });
-			return false;
-		}
-	return true;
+	if (!s->fresh && !slab_stamped(s))
+		return true;
+	if (!s->fresh)
+		old += (size_t)s->ready << page_shift;
+	for (; p < end; p += size) {
+		const struct block *b = (const struct block *)p;
+
+		if (UNLIKELY(p < old ? b->mark != MARK_UNUSED :
+				       ((uintptr_t)b->next | b->mark) != 0))
+			break;
+	}
+	if (UNLIKELY(p < end))
+		list_report(DOUBLE_FREE, p, size);
+	return p >= end;
 }
 
-/* Prove all blocks free: marked, and linked to once but for both heads. */
-static bool slab_verify(struct slab *s, uint64_t word)
+/* Are all carved blocks marked, and linked to but for two heads? */
+static bool slab_all_free(const struct slab *s, const struct block *head,
+			  const struct block *other)
 {
-	struct block *other = remote_head(s, word);
-	uintptr_t sum = (uintptr_t)s->list + (uintptr_t)other;
+	uintptr_t sum = (uintptr_t)head + (uintptr_t)other;
 	size_t size = slab_size(s);
 	char *p = unit_start(s);
-	bool ok = s->nfree + remote_count(word) == s->carved;
+	bool ok = true;
 
 	for (unsigned i = 0; i < s->carved; i++, p += size) {
 		const struct block *b = (const struct block *)p;
@@ -264,28 +286,60 @@ static bool slab_verify(struct slab *s, uint64_t word)
 		ok &= block_is_free(b);
 		sum += (uintptr_t)b->next - (uintptr_t)b;
 	}
-	if (LIKELY(ok && !sum) || !CHECKS)
-		return !CHECKS || slab_unused(s);
-	if (!list_prove(s->list) && !list_prove(other))
-		report(LIST_CORRUPTED, unit_start(s),
-		       (struct facts){ .size = size });
-	return false;
+	return ok && !sum;
 }
 
-/* So many bytes of it have been in use. */
-static void slab_used(struct slab *s, size_t len)
+/* Blocks that a magazine has, be it closed. */
+static int64_t mag_length(const struct mag *m)
 {
-	size_t pages = (len + page_size - 1) >> page_shift;
+	int64_t n = (int64_t)load_relaxed(&m->max) - load_relaxed(&m->room);
 
-	if (s->ready < pages)
-		s->ready = (uint8_t)pages;
+	return n < MAG_CLOSED ? n : n - MAG_CLOSED;
+}
+
+/*
+ * Quick frees look at no mark, so a magazine may have what is free in its slab,
+ * too. Is it whole, and apart from this slab? A long one takes no more frees
+ * from then on, until it is refilled: it is looked at once for many slabs.
+ */
+static bool mag_apart(struct mag *m, struct slab *s)
+{
+	int64_t left = mag_length(m) + 1;
+	struct block *b = m->head;
+	bool closed = m->room < -MAG_CLOSED / 2;
+
+	if (closed && !s->stocked)
+		return true;
+	if (left > MAG_START && !closed)
+		m->room -= MAG_CLOSED;
+	s->stocked = false;
+	for (; b && left > 0 && block_is_free(b); b = b->next, left--) {
+		if (slab_of(b) == s)
+			break;
+		slab_of(b)->stocked = true;
+	}
+	if (b)
+		free_list_corrupt(b);
+	return !b;
+}
+
+/* Prove that all blocks are free. */
+static bool slab_verify(struct slab *s, uint64_t word)
+{
+	struct block *other = remote_head(s, word);
+	bool ok = s->nfree + remote_count(word) == s->carved;
+
+	if (LIKELY(ok && slab_all_free(s, s->list, other)))
+		return slab_untouched(s, s->carved, s->cap - s->carved);
+	if (!list_prove(s->list) && !list_prove(other))
+		list_report(LIST_CORRUPTED, unit_start(s), slab_size(s));
+	return false;
 }
 
 static bool slab_unguard(struct slab *s)
 {
-	if (!os_allow(slab_guard_page(s), page_size))
+	if (!unguard_page(slab_guard_page(s)))
 		return false;
-	__atomic_fetch_sub(&os.guards, 1, __ATOMIC_RELAXED);
 	s->guarded = false;
 	return true;
 }
@@ -296,19 +350,31 @@ static bool slab_unguard(struct slab *s)
  */
 NOINLINE void slab_release(struct slab *s, bool noted)
 {
-	uint64_t word = remote_swap(s, 0);
-	bool good = s->state == SLAB_ZOMBIE || remote_purged(word) ||
-		    slab_verify(s, word);
+	uint64_t word = remote_swap(s, 0, PARKED);
+	size_t pages;
+	bool good;
 
+	if (word & PURGING) { /* a note will come */
+		if (s->state == SLAB_ACTIVE)
+			slab_sleep(s);
+		return;
+	}
+	good = !CHECKS || (!doubtful && mag_apart(&s->heap->mag[s->cls], s) &&
+			   (s->state == SLAB_ZOMBIE || remote_purged(word) ||
+			    slab_verify(s, word)));
 	if (s->state == SLAB_PARTIAL)
 		partial_remove(s);
 	noted |= s->state == SLAB_ACTIVE || word & PARKED;
 	if (good && noted && (!s->guarded || slab_unguard(s))) {
-		slab_used(s, s->carved * slab_size(s));
+		pages = (s->carved * slab_size(s) + page_size - 1) >>
+			page_shift;
+		s->ready = s->ready < pages ? (uint8_t)pages : s->ready;
 		units_free(s, s->units);
 		return;
 	}
 	s->state = good ? SLAB_ZOMBIE : SLAB_LOST;
+	if (good) /* so that none is freed again, unseen */
+		pagemap_set(unit_start(s), s->units, TAG_FREE);
 	if (good && noted)
 		slab_note(s); /* the kernel refused: once more, later */
 	s->nfree = s->carved; /* the remote word's, too, for the figures */
@@ -394,29 +460,6 @@ static void slab_populate(struct slab *s, size_t carved, size_t end)
 	s->ready = (uint8_t)upto;
 }
 
-/* Blocks are as they were left, unless one was freed that never was one. */
-INLINE bool slab_untouched(const struct slab *s, char *p, unsigned k)
-{
-	size_t size = slab_size(s);
-	char *old = unit_start(s), *last = p + (k - 1) * size;
-
-	if (s->fresh) /* to read a page first would cost two faults */
-		__atomic_fetch_or(&((struct block *)last)->mark, 0,
-				  __ATOMIC_RELAXED);
-	else
-		old += (size_t)s->ready << page_shift;
-	for (; p <= last; p += size) {
-		const struct block *b = (const struct block *)p;
-
-		if (UNLIKELY(p < old ? b->mark != MARK_UNUSED :
-				       ((uintptr_t)b->next | b->mark) != 0))
-			break;
-	}
-	if (UNLIKELY(p <= last))
-		report(DOUBLE_FREE, p, (struct facts){ .size = size });
-	return p > last;
-}
-
 /*
  * Carve and link what fits the pages of the next block, which is the least.
  * NULL: a signal handler that interrupted malloc took what there was.
@@ -441,8 +484,10 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 	} while (!cas(&s->carved, &carved, (uint16_t)(carved + k)));
 	if (s->fresh && s->heap->carved >= POPULATE_MIN)
 		slab_populate(s, carved, (carved + k) * size);
-	if (CHECKS && (s->fresh || slab_stamped(s)) &&
-	    !slab_untouched(s, first, k))
+	if (CHECKS && s->fresh) /* to read a page first would cost two faults */
+		__atomic_fetch_or(&((struct block *)(p + (k - 1) * size))->mark,
+				  0, __ATOMIC_RELAXED);
+	if (CHECKS && !slab_untouched(s, carved, k))
 		return slab_carve(s, n); /* without these */
 	for (unsigned i = 1; i < k; i++, p += size)
 		block_link((struct block *)p, (struct block *)(p + size));

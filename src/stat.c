@@ -37,9 +37,7 @@ static void count_chunk(struct census *n, const struct chunk *c)
 static void count_heap(struct census *n, const struct heap *h)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
-		const struct mag *m = &h->mag[c];
-		int64_t held =
-			(int64_t)load_relaxed(&m->max) - load_relaxed(&m->room);
+		int64_t held = mag_length(&h->mag[c]);
 
 		n->free[c] += held > 0 ? (size_t)held : 0;
 	}

@@ -5,32 +5,35 @@
  * exit parks the whole heap, in constant time; to allocate after that borrows
  * one for the call. No heap is ever unmapped: foreign frees may look at it.
  */
+#define REAP_MIN 32 /* heaps, before lost ones are looked for */
+
 static pthread_key_t exit_key;
 static bool exit_key_made; /* before there is a second thread */
 
 static void heap_park(struct heap *h)
 {
 	EVENT("park", h, sizeof(*h));
+	store_relaxed(&h->owner, 0);
 	h->flushed = false;
 	parked_put(h, false);
 }
 
 /*
- * The key's destructor. Others may still free and allocate after it. A thread
- * whose first call is made by one in the first round misses that round: so the
- * last but one is the last that is sure to come.
+ * The key's destructor. Others may still free and allocate after it, mostly in
+ * the same round: so the next is soon enough.
  */
 static void thread_exit(void *arg)
 {
-	struct heap *h = tls.me != STUB ? tls.me : tls.mine;
+	struct heap *h = heap_own();
 
 	/* Not `arg`: a second libc in the process gives out the same keys. */
 	(void)arg;
 	if (h == STUB || h == DEAD)
 		return;
-	if (++h->rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1 &&
-	    pthread_setspecific(exit_key, h) == 0)
+	if (!h->leaving && pthread_setspecific(exit_key, h) == 0) {
+		h->leaving = true;
 		return;
+	}
 	remote_flush(h);
 	tls.me = STUB;
 	tls.mine = DEAD;
@@ -39,20 +42,61 @@ static void thread_exit(void *arg)
 
 static struct heap *heap_new(void)
 {
+	size_t len = round_up(sizeof(struct heap), page_size);
 	struct heap *h = NULL;
+	bool full;
 
 	if (load_relaxed(&os.chunks) || chunk_map(false))
-		h = os_map(round_up(sizeof(*h), page_size));
+		h = os_map(len);
 	lock_take(&heaps.lock);
-	if (heaps.count + 1 >= HEAPS_MAX)
-		h = NULL;
-	if (h) {
-		h->tag = ++heaps.count << TAG_ID_SHIFT;
+	full = heaps.count + 1 >= HEAPS_MAX;
+	if (h && !full) {
+		add_relaxed(&heaps.count, 1);
+		h->tag = heaps.count << TAG_ID_SHIFT;
 		h->all = heaps.all;
 		heaps.all = h;
 	}
 	lock_drop(&heaps.lock);
-	return h;
+	if (h && full)
+		os_unmap(h, len);
+	return full ? NULL : h;
+}
+
+/* This thread, as the owner of a heap, also in a child of fork. */
+static uint64_t owner_self(void)
+{
+	return (uint64_t)heaps.pid << 32 | (uint32_t)os_tid();
+}
+
+/*
+ * Park the heaps of threads that ended without a word: no destructor of ours
+ * runs in one whose first call comes from one of the last. What a child has of
+ * its parent's threads is not whole, and stays.
+ */
+static void heaps_reap(void)
+{
+	struct heap *h;
+
+	store_relaxed(&heaps.obtained, 0);
+	lock_take(&heaps.lock);
+	h = heaps.all;
+	lock_drop(&heaps.lock);
+	for (; h; h = h->all) {
+		uint64_t owner = load_relaxed(&h->owner);
+
+		if (owner >> 32 == heaps.pid &&
+		    os_call(SYS_tgkill, heaps.pid, (uint32_t)owner) == -ESRCH &&
+		    cas(&h->owner, &owner, 0))
+			heap_park(h);
+	}
+}
+
+/* It takes a call for each heap, so half as many were obtained since. */
+static bool reap_due(void)
+{
+	uint32_t count = load_relaxed(&heaps.count);
+
+	return count >= REAP_MIN && load_relaxed(&heaps.obtained) >= count / 2;
 }
 
 /* A heap without a thread, or a new one; NULL when memory is out. */
@@ -60,17 +104,22 @@ static struct heap *heap_obtain(void)
 {
 	struct heap *h = parked_take();
 
+	__atomic_fetch_add(&heaps.obtained, 1, __ATOMIC_RELAXED);
+	if (!h && reap_due()) {
+		heaps_reap();
+		h = parked_take();
+	}
 	if (h)
 		EVENT("adopt", h, sizeof(*h));
 	return h ? h : heap_new();
 }
 
-/* Only a process with a second thread needs to hear of exits. */
 static void watch_exit(struct heap *h)
 {
 	int err = errno;
 
-	h->rounds = 0;
+	h->leaving = false;
+	store_relaxed(&h->owner, owner_self());
 	if (exit_key_made)
 		pthread_setspecific(exit_key, h);
 	errno = err;
@@ -79,17 +128,14 @@ static void watch_exit(struct heap *h)
 /* The locks were ours before: a signal handler forks. Under the locks. */
 static bool fork_had_heaps, fork_had_os;
 
-/* Wait, not for ever, until no other thread is publishing a batch. */
+/* Wait until no other thread is publishing a batch, or each that is sleeps. */
 static void fork_wait(void)
 {
-	struct heap *self = tls.me != STUB ? tls.me : tls.mine;
+	const struct heap *self = heap_own();
 
 	for (struct heap *h = heaps.all; h; h = h->all)
-		for (int i = 0; i < 100000 && h != self; i++) {
-			if (!__atomic_load_n(&h->busy, __ATOMIC_SEQ_CST))
-				break;
-			sched_yield();
-		}
+		if (h != self)
+			busy_wait(h);
 }
 
 /*
@@ -143,7 +189,12 @@ static void fork_done(void)
  */
 static void fork_child(void)
 {
+	struct heap *h = heap_own();
+
 	os.lock.word = heaps.lock.word = lock_id();
+	heaps.pid = (uint32_t)os_pid();
+	if (h != STUB && h != DEAD)
+		store_relaxed(&h->owner, owner_self());
 	fork_done();
 	output_forked(&log_out);
 	output_forked(&stats_out);
@@ -161,6 +212,7 @@ static void watch_fork(void)
 
 	if (!done) {
 		done = true;
+		heaps.pid = (uint32_t)os_pid();
 		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
 		pthread_atfork(fork_prepare, fork_done, fork_child);
 	}
@@ -179,10 +231,8 @@ static struct heap *heap_enter(void)
 	if (!h || tls.mine == DEAD)
 		return h;
 	*(tracing || config.slow ? &tls.mine : &tls.me) = h;
-	if (h->tag >> TAG_ID_SHIFT > 1)
-		watch_exit(h);
-	else
-		watch_fork();
+	watch_fork();
+	watch_exit(h);
 	return h;
 }
 

@@ -61,12 +61,13 @@ struct slab {
 	uint16_t cap;      /* blocks it can hold */
 	uint8_t cls;
 	uint8_t state;
-	uint8_t back;  /* units back to the first */
-	uint8_t units; /* length */
-	uint8_t ready; /* pages that are populated, or were used before */
-	bool fresh;    /* no unit of it was ever written */
-	bool sealed;   /* its blocks are: see seal.c */
-	bool guarded;  /* its last page is inaccessible */
+	uint8_t back;     /* units back to the first */
+	uint8_t units;    /* length */
+	uint8_t ready;    /* pages that are populated, or were used before */
+	bool fresh : 1;   /* no unit of it was ever written */
+	bool stocked : 1; /* see mag_apart */
+	bool sealed;      /* its blocks are: see seal.c */
+	bool guarded;     /* its last page is inaccessible */
 };
 _Static_assert(sizeof(struct slab) == 64, "one cache line a descriptor");
 
@@ -84,7 +85,8 @@ struct mapping {
 	struct span span; /* while it is cached; len counts the guard */
 	char *base;       /* where the mapping starts */
 	size_t asked;     /* bytes, at the last malloc or realloc */
-	uint32_t pieces;  /* VMAs it may be made of */
+	bool split;       /* it may be made of several VMAs */
+	bool moved;       /* its VMA merges with no other: see mapping_remap */
 	bool guard;       /* its last page is inaccessible */
 	bool direct;      /* made by ALLOC_DIRECT: has the size it has */
 	bool trap;        /* see trap_alloc; direct, too */
@@ -96,7 +98,7 @@ _Static_assert(sizeof(struct mapping) == HEADER, "user memory is aligned");
 /* A thread's stock of free blocks of one class. */
 struct mag {
 	struct block *head;
-	int32_t room; /* frees it still takes; below 0: to the slab */
+	int32_t room; /* frees it still takes; below 0: see MAG_CLOSED */
 	union {
 		uint32_t recip; /* of struct class: do blocks start there? */
 		uint32_t seal;  /* of sealed blocks: where theirs is */
@@ -110,11 +112,15 @@ struct mag {
 };
 _Static_assert(sizeof(struct mag) == 32, "a class k lies at 32 * k");
 
-/* Blocks of one foreign slab that wait to be sent home together. */
+/*
+ * Blocks of one foreign slab that wait to be sent home together, in a list that
+ * ends with a block linked to itself.
+ */
 struct batch {
 	struct slab *slab;
 	struct block *head, *tail;
 	uint32_t count;
+	uint32_t tag; /* what the page map had for the slab */
 };
 
 #define BATCHES 64
@@ -125,8 +131,8 @@ struct heap {
 	uint32_t ticks;          /* refills so far */
 	struct slab *inbox;      /* slabs with news; any thread, acq/rel */
 	size_t emptied;          /* bytes of slabs with nothing but news */
-	uint32_t busy;           /* publishing; read by fork, seq_cst */
-	uint32_t rounds;         /* of thread exit */
+	uint32_t busy;           /* publishing: see busy_begin; seq_cst */
+	bool leaving;            /* its thread ends */
 	struct mag mag[CLASSES]; /* [0] stays empty: malloc(0) is slow */
 	struct slab *partial[CLASSES];
 	struct batch batch[BATCHES];
@@ -135,7 +141,8 @@ struct heap {
 	bool flushed;               /* parked and emptied */
 	bool sampled;               /* `until` is set */
 	struct heap *parked;        /* next without a thread; heaps.lock */
-	struct heap *all;           /* next of all; heaps.lock */
+	struct heap *all;           /* next of all; constant */
+	uint64_t owner;             /* its thread, see owner_self; relaxed */
 	uint8_t populate[CLASSES];  /* log2 of the next batch of pages */
 	bool used[CLASSES];         /* refilled since the last trim */
 	int64_t until;              /* blocks to hand out before a sample */
