@@ -50,6 +50,14 @@ kept()
 	play fuzz-plain random 1001 200
 }
 
+@test "fuzz: random misuse by several threads under ASan and UBSan" {
+	play fuzz-asan misuse 1 400
+}
+
+@test "fuzz: random misuse as users have it" {
+	play fuzz-plain misuse 1001 1000
+}
+
 @test "fuzz: both fuzzers can be built, and run" {
 	need clang afl-fuzz
 	FUZZ_SECONDS=2 FUZZ_OUT=$BATS_TEST_TMPDIR bare test/fuzz/run

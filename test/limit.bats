@@ -154,6 +154,36 @@ calls() # ARGUMENT...
 	ALLOC_THRESH=0 limit few_mappings
 }
 
+# mappings LIVE LOW HIGH [ROUNDS GROW] - at each level of ALLOC_CHECK
+mappings()
+{
+	local level
+	for level in 1 2 3; do
+		echo "ALLOC_CHECK=$level ALLOC_THRESH=${ALLOC_THRESH:-} $*"
+		ALLOC_CHECK=$level limit mappings_bounded "$@"
+	done
+}
+
+@test "limit: few mappings when large blocks replace one another" {
+	mappings 40000 131 400
+	mappings 30000 131 400
+}
+
+@test "limit: the same for blocks of nearly the same size, and of any" {
+	mappings 40000 131 150
+	mappings 10000 130 1000
+	mappings 4000 130 4000
+}
+
+@test "limit: the same with ALLOC_THRESH=0" {
+	ALLOC_THRESH=0 mappings 40000 131 400
+	ALLOC_THRESH=0 mappings 4000 130 4000
+}
+
+@test "limit: the same for blocks that grow, more than can be moved" {
+	mappings 10000 131 200 100000 1
+}
+
 @test "limit: munmap may fail for want of mappings" {
 	ALLOC_DIRECT=1 ALLOC_THRESH=0 limit many_mappings
 	ALLOC_DIRECT=1 ALLOC_THRESH=200 limit many_mappings

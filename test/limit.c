@@ -358,6 +358,110 @@ static void many_mappings(void)
 	CHECKF(test_maps() < 2000, "%ld mappings left", test_maps());
 }
 
+/* How many mappings the kernel lets a process have */
+static long most_maps(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		SKIP("no vm.max_map_count here\n");
+	close(fd);
+	return strtol(text, NULL, 10);
+}
+
+/* What could be used without swapping */
+static size_t free_memory(void)
+{
+	char text[1024] = "";
+	int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	const char *s;
+
+	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	s = strstr(text, "MemAvailable:");
+	return s ? strtoul(s + strlen("MemAvailable:"), NULL, 10) * KIB : 0;
+}
+
+/* A large block, of which one page alone is written to */
+struct sparse {
+	char *p;
+	size_t size, at;
+};
+
+/* What is written there has to stay, however the block is moved. */
+static void sparse_put(struct sparse *b, size_t size, size_t at)
+{
+	b->size = size;
+	b->at = at & -sizeof(uintptr_t);
+	memcpy(b->p + b->at, &b, sizeof(b));
+}
+
+static void sparse_see(const struct sparse *b)
+{
+	CHECKF(!b->p || memcmp(b->p + b->at, &b, sizeof(b)) == 0,
+	       "%zu bytes at %p, page %zu", b->size, (void *)b->p, b->at);
+}
+
+static void sparse_new(struct sparse *b, size_t size, uint64_t r)
+{
+	sparse_see(b);
+	free(b->p);
+	b->p = malloc(size);
+	CHECKF(b->p, "%zu bytes, %ld mappings", size, test_maps());
+	sparse_put(b, size, r % (size - sizeof(b)));
+}
+
+/* Half as large again: the page stays where it was in the block. */
+static void sparse_grow(struct sparse *b)
+{
+	size_t size = b->size + b->size / 2;
+	char *p = realloc(b->p, size);
+
+	CHECKF(p, "grown to %zu bytes, %ld mappings", size, test_maps());
+	b->p = p;
+	sparse_see(b);
+	b->size = size;
+}
+
+/*
+ * LIVE blocks of LOW to HIGH KB that replace one another for so many rounds,
+ * or grow three times first: the kernel lets a process have 65,530 mappings,
+ * and what is moved to and fro must not use them up.
+ */
+static void mappings_bounded(void)
+{
+	static struct sparse blocks[40000];
+	size_t live = argument(0, 40000), low = argument(1, 131) * 1000;
+	size_t range = argument(2, 400) * 1000 - low;
+	size_t rounds = argument(3, 300000), grow = argument(4, 0), i;
+	long most = most_maps() / 2, maps, peak_maps = 0;
+	uint64_t state = 17, r;
+	struct sparse *b;
+
+	CHECK(live <= COUNT(blocks));
+	/* A block that grows is populated; of others some pages stay. */
+	if (free_memory() < live * (grow ? 300 * KIB : 100 * KIB))
+		SKIP("not enough free memory\n");
+	if (most > 2 * (long)live + 1000)
+		most = 2 * (long)live + 1000;
+	for (i = 0; i < live + rounds; i++) {
+		r = test_random(&state);
+		b = &blocks[i < live ? i : r % live];
+		if (grow && b->p && b->size < low * 3)
+			sparse_grow(b);
+		else
+			sparse_new(b, low + (r >> 20) % range, r >> 40);
+		if (i % 10000 && i + 1 < live + rounds)
+			continue;
+		maps = test_maps();
+		peak_maps = maps > peak_maps ? maps : peak_maps;
+		CHECKF(maps < most, "%ld mappings, round %zu", maps, i);
+	}
+	dprintf(1, "%ld mappings at most, %zu MiB resident\n", peak_maps,
+		test_rss() / MIB);
+}
+
 /* Address space that could be written is what strict overcommit counts. */
 static void committed(void)
 {
@@ -669,6 +773,7 @@ static void page_edges(void)
 	X(bound) \
 	X(few_mappings) \
 	X(many_mappings) \
+	X(mappings_bounded) \
 	X(committed) \
 	X(fragmentation) \
 	X(growth) \

@@ -172,6 +172,37 @@ one()
 	ALLOC_DIRECT=1 check errno
 }
 
+@test "misuse: a second free while the first is on its way home" {
+	local level abort
+	for level in 1 2 3; do
+		for abort in 1 0; do
+			ALLOC_CHECK=$level ALLOC_ABORT=$abort check late
+		done
+	done
+}
+
+@test "misuse: a realloc that fails leaves the page behind as it was" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level check kept
+		ALLOC_CHECK=$level ALLOC_THRESH=0 check kept
+	done
+}
+
+@test "misuse: a report while others take memory and give it back" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level ALLOC_ABORT=0 ALLOC_THRESH=0 check going
+	done
+}
+
+@test "misuse: a call that others overtake, at each of its instructions" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level ALLOC_ABORT=0 ALLOC_THRESH=0 check steps
+	done
+}
+
 @test "misuse: a thousand forks while four threads allocate" {
 	check fork
 }

@@ -70,7 +70,7 @@ mistakes() # MODEL
 
 @test "model: every mistake in the models is tried below" {
 	local model name tried=0
-	for model in remote fork; do
+	for model in remote fork misuse; do
 		while read -r name; do
 			grep -Eq "found $model $name( |\$)" \
 				"$BATS_TEST_FILENAME" ||
@@ -105,6 +105,7 @@ mistakes() # MODEL
 @test "model: remote frees, as large as it goes" {
 	[ -n "${FULL:-}" ] || skip "FULL=1 runs it"
 	DEPTH=5000000 SLOTS=25 OPT=-O2
+	holds misuse -DCAP=3
 	holds remote -DEMPTIED_MAX=0
 	holds remote -DTHREADS=2
 	holds remote -DCAP=3 -DWAKE=2
@@ -116,9 +117,35 @@ mistakes() # MODEL
 	holds remote -DWHOLE=1 -DSLABS=2 -DTHREADS=2
 }
 
+@test "model: blocks that are freed again, beside batches and purges" {
+	holds misuse
+	OPT=-O1
+	holds misuse -DAGAIN=2
+}
+
+@test "model: mistakes in the checks of level 1 are found" {
+	found misuse BLIND_LINK
+	found misuse LOOK_FIRST
+	found misuse COUNT_PROVES
+	found misuse NO_SEAL
+	found misuse EARLY_ALLOW
+	found misuse KEEP_TAG
+	found misuse NO_LOOK
+	found misuse NO_MARK
+	found misuse KEEP_MARK
+}
+
+@test "model: mistakes beside a purge are found" {
+	found remote NO_WAIT
+	found remote NOT_LEFT
+	found remote NOT_TOLD
+	found remote ALWAYS_LEFT
+	found remote STAYS_ACTIVE
+	found remote NO_HEED
+}
+
 @test "model: mistakes of slab.c are found" {
 	found remote NO_ZOMBIE
-	found remote NO_WAIT
 	found remote NO_REMOVE -DSLABS=2
 	found remote LIST_ONLY -DCAP=3 -DWHOLE=1
 	found remote FULL_TRIGGER -DCAP=3 -DWAKE=2 -DWHOLE=1
@@ -162,7 +189,7 @@ mistakes() # MODEL
 @test "model: mistakes of fork and its other side are found" {
 	found fork NO_BUSY
 	found fork LATE_BUSY
-	found fork KEEP_BUSY
+	found fork NO_PAUSE
 	found fork LATE_FORKING
 	found fork LATE_DONE
 	found fork NO_LOCK

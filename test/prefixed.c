@@ -62,6 +62,7 @@ static unsigned range_count;
 static bool watching;
 
 static enum refusal refused;
+static unsigned reports;
 
 static void range_add(uintptr_t start, size_t len)
 {
@@ -119,6 +120,10 @@ static long al_syscall(long nr, long a, long b, long c, long d, long e, long f)
 
 	if (refused & refusal_of(nr))
 		return -ENOMEM;
+	if (nr == SYS_write && a == STDERR_FILENO && report_only) {
+		reports++;
+		return c;
+	}
 	if (nr == SYS_munmap || nr == SYS_mremap)
 		__tsan_release(&order);
 	ret = os_syscall(nr, a, b, c, d, e, f);
@@ -131,6 +136,11 @@ static long al_syscall(long nr, long a, long b, long c, long d, long e, long f)
 void al_refuse(enum refusal what)
 {
 	refused = what;
+}
+
+unsigned al_reports(void)
+{
+	return reports;
 }
 
 size_t al_held(void)
@@ -153,7 +163,8 @@ static void no_chance(void)
 	memset((void *)getauxval(AT_RANDOM), 7, 16);
 }
 
-void al_reset(size_t thresh, bool direct, unsigned check, size_t sample)
+void al_reset(size_t thresh, bool direct, unsigned check, size_t sample,
+	      bool stop)
 {
 	for (watching = true; range_count > 0;) {
 		const struct range *r = &ranges[--range_count];
@@ -166,6 +177,7 @@ void al_reset(size_t thresh, bool direct, unsigned check, size_t sample)
 	memset(pagemap, 0, sizeof(pagemap));
 	spare_leaf = NULL;
 	mark_salt = MARK_SALT;
+	doubtful = false;
 	tls.me = STUB;
 	tls.mine = STUB;
 	no_chance();
@@ -175,7 +187,8 @@ void al_reset(size_t thresh, bool direct, unsigned check, size_t sample)
 					     [OPT_direct] = direct,
 					     [OPT_check] = check,
 					     [OPT_sample] = sample,
-					     [OPT_abort] = 1 } };
+					     [OPT_abort] = stop } };
+	reports = 0;
 	opt_ready = false;
 	engine_init();
 }

@@ -30,11 +30,15 @@ struct mallinfo2 al_mallinfo2(void);
 
 /*
  * Back to what was before the first call, with these values of ALLOC_THRESH,
- * ALLOC_DIRECT, ALLOC_CHECK, ALLOC_SAMPLE. All threads but this have ended; all
- * they had is gone. So what an input does to a fuzzer's process is nothing to
- * the next: what fails there will fail alone.
+ * ALLOC_DIRECT, ALLOC_CHECK, ALLOC_SAMPLE, ALLOC_ABORT. All threads but this
+ * have ended; all they had is gone. So what an input does to a fuzzer's process
+ * is nothing to the next: what fails there will fail alone.
  */
-void al_reset(size_t thresh, bool direct, unsigned check, size_t sample);
+void al_reset(size_t thresh, bool direct, unsigned check, size_t sample,
+	      bool stop);
+
+/* Reports of misuse since then; without `stop` they are not printed. */
+unsigned al_reports(void);
 
 /* Bytes of OS memory in use or cached; bytes mapped since al_reset, for all */
 size_t al_held(void);

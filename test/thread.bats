@@ -24,13 +24,41 @@ thread() # CASE [ARGUMENT...]
 @test "thread: every case of thread.c is run below" {
 	local name
 	for name in $(build/test/thread list); do
-		grep -Eq "thread $name( |\$)" "$BATS_TEST_FILENAME" ||
+		grep -Eq "(thread|levels) $name( |\$)" "$BATS_TEST_FILENAME" ||
 			{ echo "thread $name is not run"; false; }
 	done
 }
 
 @test "thread: those that come and go share heaps, beside malloc_trim" {
 	thread heaps_stay
+}
+
+# levels CASE - ends well at each level of ALLOC_CHECK; 77: it can't run here
+levels()
+{
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level run thread "$1"
+		echo "ALLOC_CHECK=$level: $output"
+		[ "$status" -ne 77 ] || skip "$output"
+		[ "$status" -eq 0 ]
+	done
+}
+
+@test "thread: heaps of those whose first call comes late at their end" {
+	levels late_heaps
+}
+
+@test "thread: the heap of the main thread is used again" {
+	levels main_heap
+}
+
+@test "thread: a real-time thread never waits in a loop for a normal one" {
+	levels real_time
+}
+
+@test "fork: from a real-time thread, beside one that sends blocks home" {
+	levels real_time_fork
 }
 
 @test "fork: from the main thread, beside 8 that allocate" {

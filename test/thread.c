@@ -5,11 +5,13 @@
  * whose constructor runs threads and forks before main.
  */
 #include "test.h"
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/time.h>
+#include <time.h>
 
 static atomic_int stop;
 
@@ -1023,29 +1025,398 @@ static void *allocates_once(void *arg)
 	return NULL;
 }
 
+/* How many heaps there are, says malloc_info */
+static int heaps_count(void)
+{
+	size_t size;
+	char *xml;
+	FILE *out = open_memstream(&xml, &size);
+	const char *s;
+	int count = 0;
+
+	CHECK(out && malloc_info(0, out) == 0 && fclose(out) == 0);
+	s = strstr(xml, "<heaps count=");
+	CHECK(s && sscanf(s, "<heaps count=\"%d\"", &count) == 1);
+	free(xml);
+	return count;
+}
+
 /* Threads come and go while another empties the heaps that they left. */
 static void heaps_stay(void)
 {
 	pthread_t trimmer;
-	size_t size;
-	char *xml;
-	FILE *out;
-	int i, count = 0;
+	int i, count;
 
 	trimmer = start(trims, NULL);
 	for (i = 0; i < 5000; i++)
 		join(start(allocates_once, NULL));
 	stop = 1;
 	join(trimmer);
-	out = open_memstream(&xml, &size);
-	CHECK(out && malloc_info(0, out) == 0 && fclose(out) == 0);
-	xml = strstr(xml, "<heaps count=");
-	CHECK(xml && sscanf(xml, "<heaps count=\"%d\"", &count) == 1);
+	count = heaps_count();
 	CHECKF(count >= 2 && count <= 6, "%d heaps for 3 threads", count);
+}
+
+/*
+ * A destructor that comes before that of the library, whose key is as old as
+ * the process, and one that comes after it: a round of them goes by the age of
+ * the keys. Such a function of a program is called before any library's.
+ */
+static void destroy_late(void *value);
+static pthread_key_t first_key, last_key;
+
+static void make_first_key(void)
+{
+	if (pthread_key_create(&first_key, destroy_late) != 0)
+		abort();
+}
+
+__attribute__((section(".preinit_array"),
+	       used)) static void (*before_all)(void) = make_first_key;
+
+/* What such a thread does: its first call of malloc or free is that late. */
+struct late {
+	pthread_key_t key;
+	int round, calls;
+	void *given; /* a block to be freed, if that is all it does */
+	int leaks;
+};
+
+static void destroy_late(void *value)
+{
+	struct late *l = value;
+	void *p;
+
+	if (++l->calls < l->round) {
+		if (pthread_setspecific(l->key, l) != 0)
+			abort();
+		return;
+	}
+	if (l->given) {
+		free(l->given);
+		return;
+	}
+	p = malloc(16);
+	CHECK(p);
+	memset(p, 1, 16);
+	if (!l->leaks)
+		free(p);
+}
+
+static void *ends_late(void *arg)
+{
+	struct late *l = arg;
+
+	CHECK(pthread_setspecific(l->key, l) == 0);
+	return NULL;
+}
+
+/* Threads, one by one, whose first call comes in a round of destructors */
+static void late_threads(pthread_key_t key, int round)
+{
+	long i, rounds = test_scale(20000, 100000);
+
+	for (i = 0; i < rounds; i++) {
+		struct late l = { key, round, 0, NULL, i % 16 == 1 };
+
+		if (i % 3 == 2)
+			l.given = malloc(100);
+		join(start(ends_late, &l));
+		CHECKF(l.calls == round, "%d of %d rounds", l.calls, round);
+	}
+}
+
+/* None of them may keep a heap for ever: each is some pages, and a number. */
+static void late_heaps(void)
+{
+	size_t begin, more;
+	int round, count;
+
+	CHECK(pthread_key_create(&last_key, destroy_late) == 0);
+	free(malloc(100));
+	join(start(allocates_once, NULL));
+	begin = test_rss();
+	for (round = 1; round <= PTHREAD_DESTRUCTOR_ITERATIONS; round++) {
+		late_threads(first_key, round);
+		count = heaps_count();
+		CHECKF(count < 150, "%d heaps, round %d, first", count, round);
+		late_threads(last_key, round);
+		count = heaps_count();
+		CHECKF(count < 150, "%d heaps, round %d, last", count, round);
+	}
+	more = test_rss() - begin;
+	CHECKF((ssize_t)more < 8 * (ssize_t)MIB, "%zu KiB more", more / KIB);
+}
+
+/* Has the main thread ended? The process is a zombie then, but for us. */
+static int main_ended(void)
+{
+	char text[256] = "";
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	const char *s;
+
+	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	s = strrchr(text, ')');
+	return s && s[2] == 'Z';
+}
+
+/* The heap of the main thread is as good as any other. */
+static void *outlives_main(void *arg)
+{
+	int i, count;
+
+	free(malloc(100));
+	while (!main_ended())
+		usleep(1000);
+	for (i = 0; i < 1000; i++)
+		join(start(allocates_once, NULL));
+	count = heaps_count();
+	CHECKF(count == 2, "%d heaps for 2 threads", count);
+	_exit(0);
+	return arg;
+}
+
+static void main_heap(void)
+{
+	free(malloc(100));
+	start(outlives_main, NULL);
+	pthread_exit(NULL);
+}
+
+static long long nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+/* Before any thread is made: all of them on the first processor we may use */
+static void one_processor(void)
+{
+	cpu_set_t may, one;
+	int i;
+
+	CHECK(sched_getaffinity(0, sizeof(may), &may) == 0);
+	for (i = 0; !CPU_ISSET(i, &may); i++)
+		;
+	CPU_ZERO(&one);
+	CPU_SET(i, &one);
+	CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+}
+
+/* From here on this thread runs whenever it can; the others are normal. */
+static void real_time_thread(void)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &param) != 0)
+		SKIP("no right to SCHED_FIFO\n");
+}
+
+enum { PASSED = 4096, AT_MOST_MS = 20, TRIES = 3 };
+
+/* Blocks that the real-time thread allocates and a normal one frees */
+static char *passed[PASSED];
+static atomic_int passed_count; /* 0: all of them were freed */
+static size_t passed_size;
+
+static void *frees_passed(void *arg)
+{
+	int i, n;
+
+	(void)arg;
+	free(malloc(100));
+	while (!stop) {
+		n = passed_count;
+		for (i = 0; i < n; i++)
+			free(passed[i]);
+		if (n)
+			passed_count = 0;
+		else
+			usleep(20);
+	}
+	return NULL;
+}
+
+static long long slowest; /* call of malloc or fork */
+
+static char *timed_malloc(size_t n)
+{
+	long long begin = nanoseconds(), took;
+	char *p = malloc(n);
+
+	took = nanoseconds() - begin;
+	slowest = took > slowest ? took : slowest;
+	CHECK(p);
+	return p;
+}
+
+/*
+ * What is passed on are slabs of 16 MiB in all, which is more than an owner
+ * that sleeps is left with: the other thread gives their memory back for it.
+ * The owner wakes up at any moment of that, and wants blocks of these slabs.
+ */
+static void real_time_round(uint64_t *state)
+{
+	size_t n = 16 * MIB / passed_size, i;
+	char *own[64];
+
+	if (n > PASSED)
+		n = PASSED;
+	for (i = 0; i < n; i++)
+		memset(passed[i] = timed_malloc(passed_size), 1, passed_size);
+	passed_count = (int)n;
+	while (passed_count && slowest < AT_MOST_MS * 1000000) {
+		usleep((useconds_t)(300 + test_random(state) % 1000));
+		for (i = 0; i < COUNT(own); i++)
+			own[i] = timed_malloc(passed_size);
+		for (i = 0; i < COUNT(own); i++)
+			free(own[i]);
+	}
+}
+
+/*
+ * A real-time thread must never wait in a loop for one that it keeps from
+ * running: it would end only when the kernel takes the processor away, which
+ * it does after most of a second. What others do on this machine may cost time,
+ * too, but not in each of some tries.
+ */
+static void real_time(void)
+{
+	static const size_t sizes[] = { 4096, 8192, 20000 };
+	uint64_t state = 3;
+	pthread_t thread;
+	int try, i;
+
+	one_processor();
+	thread = start(frees_passed, NULL);
+	real_time_thread();
+	for (try = 0; try < TRIES; try++) {
+		slowest = 0;
+		for (i = 0; i < 90 && slowest < AT_MOST_MS * 1000000; i++) {
+			passed_size = sizes[i % 3];
+			real_time_round(&state);
+		}
+		while (passed_count)
+			usleep(1000);
+		dprintf(1, "at most %lld us\n", slowest / 1000);
+		if (slowest < AT_MOST_MS * 1000000)
+			break;
+	}
+	CHECKF(try < TRIES, "a malloc took %lld us", slowest / 1000);
+	stop = 1;
+	join(thread);
+}
+
+static atomic_int passed_freed; /* so many for certain, and one more maybe */
+
+static void *frees_and_tells(void *arg)
+{
+	int i, n;
+
+	(void)arg;
+	free(malloc(100));
+	while (!stop) {
+		n = passed_count;
+		for (i = 0; i < n; i++) {
+			free(passed[i]);
+			passed_freed = i + 1;
+		}
+		if (n)
+			passed_count = 0;
+		else
+			usleep(20);
+	}
+	return NULL;
+}
+
+/*
+ * All that the other thread had not freed is whole, and what it had sent home
+ * is free once: new blocks lie beside those that are live.
+ */
+__attribute__((noreturn)) static void real_time_child(int count)
+{
+	static char *more[PASSED];
+	int from = passed_freed + 1, i;
+
+	alarm(5);
+	for (i = 0; i < count; i++) {
+		more[i] = malloc(passed_size);
+		CHECK(more[i]);
+		memset(more[i], 2, passed_size);
+	}
+	for (i = from; i < count; i++) {
+		CHECK(test_all(passed[i], passed_size, 1));
+		free(passed[i]);
+	}
+	for (i = 0; i < count; i++) {
+		CHECK(test_all(more[i], passed_size, 2));
+		free(more[i]);
+	}
+	_exit(0);
+}
+
+/* A child in the middle of all that the other thread has to free */
+static void real_time_fork_round(uint64_t *state)
+{
+	int count = (int)(8 * MIB / passed_size), i, code;
+	long long begin, took;
+	pid_t pid;
+
+	for (i = 0; i < count; i++) {
+		passed[i] = malloc(passed_size);
+		CHECK(passed[i]);
+		memset(passed[i], 1, passed_size);
+	}
+	passed_freed = 0;
+	passed_count = count;
+	usleep((useconds_t)(500 + test_random(state) % 2000));
+	begin = nanoseconds();
+	pid = fork();
+	took = nanoseconds() - begin;
+	CHECK(pid >= 0);
+	if (pid == 0)
+		real_time_child(count);
+	slowest = took > slowest ? took : slowest;
+	code = test_wait(pid);
+	CHECKF(code == 0, "a child ended with %d, fork took %lld us", code,
+	       took / 1000);
+	while (passed_count)
+		usleep(100);
+}
+
+/* The same where fork waits until nobody is sending blocks home */
+static void real_time_fork(void)
+{
+	uint64_t state = 4;
+	pthread_t thread;
+	int try, i;
+
+	one_processor();
+	thread = start(frees_and_tells, NULL);
+	real_time_thread();
+	for (try = 0; try < TRIES; try++) {
+		slowest = 0;
+		for (i = 0; i < 90 && slowest < AT_MOST_MS * 1000000; i++) {
+			passed_size = i % 2 ? 4096 : 8192;
+			real_time_fork_round(&state);
+		}
+		dprintf(1, "at most %lld us\n", slowest / 1000);
+		if (slowest < AT_MOST_MS * 1000000)
+			break;
+	}
+	CHECKF(try < TRIES, "a fork took %lld us", slowest / 1000);
+	stop = 1;
+	join(thread);
 }
 
 #define CASES(X) \
 	X(heaps_stay) \
+	X(late_heaps) \
+	X(main_heap) \
+	X(real_time) \
+	X(real_time_fork) \
 	X(forks) \
 	X(forks_in_threads) \
 	X(child_frees) \

@@ -10,9 +10,14 @@
  * Checked are alignment, usable size, zeroes, errno, and the contents of each
  * block when it is resized or freed; that no blocks overlap; that the figures
  * add up; and that nothing is left when all is freed.
+ *
+ * Bit 5 of the first byte chooses misuse, of the default engine at level 1 with
+ * ALLOC_ABORT=0: some ways of the operations then use pointers that were freed.
+ * All of this holds nevertheless, but for what is said of figures and the end:
+ * memory that may be damaged stays lost.
  */
 #include "input.h"
-#include "model.h"
+#include "misuse.h"
 #include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -36,6 +41,7 @@ static struct mode {
 	bool direct;
 	unsigned check, sample;
 } mode;
+static bool misuse; /* some calls are to be wrong */
 
 static enum refusal failure; /* what the kernel refuses the next calls */
 static unsigned failing;     /* their number */
@@ -96,9 +102,18 @@ static void made_zeroed(void *p, size_t n)
 	admit(p, n);
 }
 
+/* A size; with misuse and from some `how` on, that of a block freed before */
+static size_t next_size_or_stale(unsigned how)
+{
+	size_t n = next_size();
+	const struct stale *s = stale_at((unsigned)n);
+
+	return misuse && how >= 4 && s ? s->n : n;
+}
+
 static void op_malloc(unsigned how)
 {
-	size_t n = next_size(), pages;
+	size_t n = next_size_or_stale(how), pages;
 
 	if (!room_for(n))
 		return;
@@ -160,13 +175,17 @@ static void op_aligned(unsigned how)
 static void resize(unsigned i, size_t n, bool array)
 {
 	struct block old;
+	unsigned before;
 	void *p;
 
 	inspect(&live[i]);
 	old = dismiss(i);
+	before = al_reports();
 	begin();
 	p = array ? al_reallocarray(old.p, 1, n) : al_realloc(old.p, n);
-	if (!n) {
+	if (!p && al_reports() > before && end() == ENOMEM) {
+		admit(old.p, old.n); /* it was not known: see usable */
+	} else if (!n) {
 		OK_BLOCK(end() == KEPT && !p, &old);
 	} else if (given(p, n, 0)) {
 		OK_BLOCK(painted(p, &old, n), &old);
@@ -210,25 +229,100 @@ static void give_back(unsigned i, unsigned how)
 	default: al_free(b.p);
 	}
 	OK_BLOCK(end() == KEPT, &b);
+	remember(&b);
+}
+
+/* -- calls that are wrong, unless a block came to be there meanwhile */
+
+enum wrong { FREE, SIZE, RESIZE };
+
+/* What is at `p` was freed: resized it may be missed, if it has no marks. */
+static void resize_wrongly(void *p, size_t n)
+{
+	void *q = al_realloc(p, n);
+	int err = end();
+
+	OK(err == KEPT || (err == ENOMEM && !q));
+	if (q)
+		admit(q, n);
+}
+
+static void call_wrongly(enum wrong what, void *p, size_t n)
+{
+	unsigned before = al_reports();
+
+	begin_misuse();
+	begin();
+	if (what == RESIZE) {
+		resize_wrongly(p, n);
+		return;
+	}
+	if (what == FREE)
+		al_free(p);
+	else if (al_malloc_usable_size(p) == 0)
+		OK(al_reports() > before);
+	OK(end() == KEPT);
+}
+
+static void use_stale(enum wrong what, unsigned char *p, size_t n)
+{
+	unsigned i = live_around(p), before = al_reports();
+
+	if (what == RESIZE && !room_for(n))
+		return;
+	if (i == count) {
+		call_wrongly(what, p, n);
+	} else if (p != live[i].p) {
+		call_wrongly(what, p, n);
+		OK_BLOCK(al_reports() > before, &live[i]);
+	} else if (what == FREE) {
+		give_back(i, 7);
+	} else if (what == RESIZE) {
+		resize(i, n, false);
+	}
+}
+
+static void op_wrong(unsigned how, unsigned word)
+{
+	const struct stale *s = stale_at(word);
+	unsigned more = word >> 8;
+
+	if (how == 3 && count)
+		use_stale(FREE, live[word % count].p + 8 * (more + 1), 0);
+	else if (s && how == 2)
+		use_stale(more % 4 ? RESIZE : SIZE, s->p, s->n * (more % 3));
+	else if (s)
+		use_stale(FREE, s->p, 0);
+	/* To tell of what is unmapped by now takes a millisecond or two. */
+	calls += s && s->n > 2 * STRIDE ? 20 : 0;
 }
 
 static void op_free(unsigned how)
 {
 	unsigned i = next_word();
 
-	if (count)
+	if (misuse && how >= 4)
+		op_wrong(how - 4, i);
+	else if (count)
 		give_back(i % count, how);
 	al_free(NULL);
 }
 
-/* Many of one size, or of sizes that grow: up to 2 MiB, for the sake of time */
+/*
+ * Many of one size, or of sizes that grow: up to 2 MiB, for the sake of time;
+ * with misuse up to 4: beyond 2 slabs are purged for an owner that sleeps.
+ */
 static void op_many(unsigned how)
 {
 	unsigned n = next_byte() + 1;
-	size_t size = next_size(), most = bytes + 2 * MIB;
+	size_t size = next_size_or_stale(how), most = bytes + 2 * MIB;
 
 	if (size >= HOPELESS)
 		return;
+	if (misuse && how >= 6) {
+		n *= 8;
+		most += 2 * MIB;
+	}
 	for (; n-- && bytes < most && room_for(size); size += how == 1) {
 		begin();
 		if (how == 0)
@@ -242,6 +336,11 @@ static void op_free_many(unsigned how)
 {
 	unsigned n = next_byte() + 1, i = next_word();
 
+	if (misuse && how >= 4) {
+		for (; n--; i += how - 3)
+			op_wrong(0, i);
+		return;
+	}
 	for (; n-- && count; i += how)
 		give_back(i % count, 7);
 }
@@ -255,6 +354,8 @@ static void check_figures(void)
 	struct mallinfo2 m = al_mallinfo2();
 	size_t sum = m.uordblks + m.hblkhd;
 
+	if (misused)
+		return;
 	OK(sum >= bytes);
 	OK(sum <= bytes + m.hblks * 2 * PAGE || mode.check > 1 || mode.sample);
 	OK(m.hblks <= count && m.arena == m.uordblks + m.fordblks);
@@ -274,7 +375,7 @@ static void op_look(unsigned how)
 	default:
 		for (unsigned i = how; i < count; i += 5) {
 			inspect(&live[i]);
-			ASAN_POISON_MEMORY_REGION(live[i].p, live[i].usable);
+			conceal(&live[i]);
 		}
 	}
 }
@@ -426,6 +527,8 @@ static void finish(bool threads_first, bool backwards)
 	check_figures();
 	al_malloc_trim(0);
 	check_figures();
+	if (misused)
+		return;
 	m = al_mallinfo2();
 	OK(m.uordblks == 0 && m.hblks == 0 && m.hblkhd == 0);
 	OK(al_held() == 0);
@@ -463,11 +566,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!nowhere)
 		set_up();
 	mode = modes[data[0] / 4 % 8];
-	al_reset(thresholds[data[0] % 4], mode.direct, mode.check, mode.sample);
+	misuse = data[0] & 32 && mode.check == 1 && !mode.direct &&
+		 !mode.sample;
+	al_reset(thresholds[data[0] % 4], mode.direct, mode.check, mode.sample,
+		 !misuse);
 	input = data + 1;
 	input_end = data + size;
-	calls = failing = 0;
-	unmap_failed = false;
+	calls = failing = stale_count = 0;
+	unmap_failed = misused = false;
 	al_free(al_malloc(1)); /* the first heap is the first thread's */
 	play();
 	finish(data[0] & 64, data[0] & 128);

@@ -13,7 +13,7 @@
 #endif
 #define NO_BUSY 1	/* remote_send doesn't say that it publishes */
 #define LATE_BUSY 2	/* remote_send looks at `forking`, then says so */
-#define KEEP_BUSY 3	/* remote_send waits for the lock, and is busy */
+#define NO_PAUSE 3	/* lock_wait leaves it busy */
 #define LATE_FORKING 4	/* fork_prepare waits, then sets `forking` */
 #define LATE_DONE 5	/* fork_done drops the locks, then clears it */
 #define NO_LOCK 6	/* remote_free_alone without the lock */
@@ -32,15 +32,25 @@ bool had_heaps, had_os; /* the static ones */
 
 /* For the proof */
 bool copying;
-bool signalled, waits; /* the sender's handler waits for a lock */
+bool signalled;
 
 #define me _pid
+#define SENDER 2
 #define mine(l) (held[l] == me)
 
-/* What is the caller's own already is waited for until the end of the run. */
+/*
+ * What is the caller's own already is waited for until the end of the run. Who
+ * has to wait is not busy meanwhile: that may be a handler, amid a publication.
+ */
 inline lock_take(l)
 {
-	d_step { !held[l] -> held[l] = me }
+	if
+	:: d_step { !held[l] -> held[l] = me }
+	:: held[l] && me == SENDER && busy ->
+		busy = bug(NO_PAUSE);
+		d_step { !held[l] -> held[l] = me };
+		busy = 1
+	fi
 }
 
 /* Inside fork the locks stay; no other thread has any then. */
@@ -71,16 +81,12 @@ inline lock_both()
 /* `self` is whether the caller sends: it doesn't wait for itself. */
 inline fork_wait(self)
 {
-	if
-	:: self || !busy
-	/* 100000 rounds: only when nothing else is left to happen */
-	:: timeout -> assert(waits)
-	fi
+	self || !busy
 }
 
 inline fork_prepare(self)
 {
-	d_step { h = mine(HEAPS); o = mine(OS); waits = waits || self };
+	d_step { h = mine(HEAPS); o = mine(OS) };
 #if bug(EARLY_HAD)
 	had_heaps = h;
 	had_os = o;
@@ -91,7 +97,6 @@ inline fork_prepare(self)
 	:: !bug(NOT_MINE) && h && !o -> lock_take(OS)
 	:: !bug(NOT_MINE) && h && o
 	fi;
-	waits = waits && !self;
 #if !bug(EARLY_HAD)
 	had_heaps = h;
 	had_os = o;
@@ -182,7 +187,6 @@ proctype sender()
 			if
 			:: !forking -> break
 			:: forking ->
-				busy = bug(KEEP_BUSY);
 				lock_take(HEAPS);
 				interrupted(1);
 				lock_drop(HEAPS)

@@ -38,31 +38,43 @@ inline slab_sleep(s)
 }
 
 /*
- * remote_swap, and what its caller does at once with the old word, `w`. That
- * somebody is purging for ever would be an invalid end state.
+ * remote_swap, and what its caller does at once with the old word, `w`; if that
+ * is PURGING, `let_be`.
  */
+#define busy(s) ((remote[s] & PURGING) && !bug(NO_WAIT))
+#define leave(s, told, let_be) \
+	remote[s] = remote[s] | (bug(NOT_LEFT) -> 0 : told); \
+	w = 0; \
+	let_be
 #if WHOLE
-#define remote_swap(s, word, then) \
-	d_step { \
-		!(remote[s] & PURGING) || bug(NO_WAIT) -> \
+#define remote_swap(s, word, told, then, let_be) \
+	if \
+	:: d_step { \
+		!busy(s) -> \
 		touch(s); \
 		w = remote[s]; \
 		remote[s] = word; \
 		then \
-	}
+	} \
+	:: d_step { busy(s) -> touch(s); leave(s, told, let_be) } \
+	fi
 #else
-#define remote_swap(s, word, then) \
+#define remote_swap(s, word, told, then, let_be) \
 	do \
 	:: d_step { touch(s); w = remote[s] } -> \
 		if \
-		:: (w & PURGING) && !bug(NO_WAIT) -> \
-			!(remote[s] & PURGING) /* sched_yield */ \
-		:: else -> \
-			if \
-			:: d_step { remote[s] == w -> remote[s] = word; then } \
-				-> break \
-			:: remote[s] != w \
-			fi \
+		:: d_step { \
+			remote[s] == w && !busy(s) -> \
+			remote[s] = word; \
+			then \
+		} -> \
+			break \
+		:: d_step { \
+			remote[s] == w && busy(s) -> \
+			leave(s, told, let_be) \
+		} -> \
+			break \
+		:: remote[s] != w \
 		fi \
 	od
 #endif
@@ -113,8 +125,20 @@ inline released(s, with_note)
 	w = 0
 }
 
+/* A note will come. */
+inline not_released(s)
+{
+	if
+	:: state[s] == ACTIVE && !bug(STAYS_ACTIVE) ->
+		slab_sleep(s);
+		armed[s] = 1
+	:: else
+	fi;
+	awake(s)
+}
+
 #define slab_release(s, with_note) \
-	remote_swap(s, 0, released(s, with_note))
+	remote_swap(s, 0, PARKED, released(s, with_note), not_released(s))
 
 inline slab_event(s)
 {
@@ -193,7 +217,8 @@ inline rearm(s)
 	if
 	:: state[s] != ZOMBIE ->
 		n = COUNT(remote[s]);
-		news[s] = 0;
+		o = remote[s] & PURGING;
+		news[s] = news[s] && o;
 		remote[s] = remote[s] | (bug(NO_REARM) -> 0 : PARKED)
 	:: else
 	fi;
@@ -216,14 +241,17 @@ inline drain_slab(s)
 #else
 	d_step {
 		touch(s);
-		assert(noted[s] == TAKEN);
+		assert(noted[s] == TAKEN && state[s] != ACTIVE);
 		nx = note[s];
 		note[s] = (bug(LATE_NEXT) -> nx : 0);
 		rearm(s)
 	};
 #endif
 	if
-	:: state[s] == ZOMBIE || nfree[s] + n >= CAP ->
+	:: o && !bug(NO_HEED) -> o = 0
+	:: (!o || bug(NO_HEED)) &&
+	   (state[s] == ZOMBIE || nfree[s] + n >= CAP) ->
+		o = 0;
 		slab_release(s, !bug(NOT_NOTED))
 	:: else ->
 		if
@@ -297,10 +325,17 @@ inline taken(s, word)
 	fi
 }
 
+inline not_taken(s, word)
+{
+	armed[s] = (word == PARKED);
+	awake(s)
+}
+
 /* The word of a purged slab is put back; `w` says so. */
 inline remote_take(s, word)
 {
-	remote_swap(s, word, taken(s, word));
+	remote_swap(s, word, (bug(ALWAYS_LEFT) -> PARKED : word),
+		    taken(s, word), not_taken(s, word));
 	if
 	:: w -> remote[s] = (bug(NO_RESTORE) -> word : w)
 	:: else

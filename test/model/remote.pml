@@ -47,7 +47,7 @@
 #define NO_NOTE 4	/* remote_publish clears PARKED and tells nobody */
 #define NO_REARM 5	/* drain_slab leaves PARKED as it is */
 #define LATE_REARM 6	/* drain_slab reads the count, then sets PARKED */
-#define NO_WAIT 7	/* remote_swap doesn't wait for PURGING */
+#define NO_WAIT 7	/* remote_swap takes a word that is PURGING */
 #define BARE_PURGE 8	/* remote_publish purges without PURGING */
 #define LATE_TOUCH 9	/* remote_publish looks at the slab after PURGING */
 #define NO_RESTORE 10	/* remote_take loses the word of a purged slab */
@@ -65,6 +65,11 @@
 #define LIST_ONLY 22	/* slab_event sees the list alone */
 #define OLD_TRIGGER 23	/* drain_slab leaves the trigger as it was */
 #define FULL_TRIGGER 24 /* partial_add waits for a list of all blocks */
+#define NOT_LEFT 25	/* remote_swap doesn't ask to be told of the end */
+#define NOT_TOLD 26	/* remote_publish doesn't look whether it is asked to */
+#define ALWAYS_LEFT 27	/* remote_take asks for a slab that stays active, too */
+#define STAYS_ACTIVE 28 /* slab_release leaves an active slab on no list */
+#define NO_HEED 29	/* drain_slab releases what was PURGING */
 #define bug(name) (BUG == name)
 
 /* The remote word. Slabs and blocks are numbers from 1; 0 is NULL. */
@@ -120,7 +125,8 @@ hidden byte i, k;
 #define touch(s) assert(used[s])
 /* No lost wake-up; after each change of a word */
 #define awake(s) \
-	assert(!armed[s] || noted[s] || (remote[s] & PARKED) && !news[s])
+	assert(!armed[s] || noted[s] || \
+	       (remote[s] & PARKED) && (!news[s] || (remote[s] & PURGING)))
 
 /* All blocks of a list, as many as it should have, change their place. */
 inline move(head, count, s, from, to)
@@ -284,7 +290,15 @@ inline remote_publish()
 		d_step {
 			touch(slab);
 			assert((remote[slab] & ~PARKED) == new);
-			remote[slab] = new & ~PURGING
+			if
+			:: (remote[slab] & PARKED) && !bug(NOT_TOLD) ->
+				assert(!noted[slab]);
+				noted[slab] = OWED;
+				old = PARKED
+			:: else
+			fi;
+			remote[slab] = new & ~PURGING;
+			awake(slab)
 		}
 	:: else
 	fi;
