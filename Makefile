@@ -5,7 +5,9 @@
 # make check      installs what the tests need, then runs all of them; all with
 #                 ALLOC_CHECK=3 when given CHECK=3, likewise 2
 # make bench      measures the workloads, writes doc/benchmarks.md
-# make install    library, tool, header and manual; PREFIX, DESTDIR to taste
+# make install    library, tool, header and manual; PREFIX, DESTDIR to taste;
+#                 make uninstall takes the same away
+# make check-bare all of README's commands in a bare Debian 12; needs mmdebstrap
 # make fuzz       random calls by libFuzzer and AFL++, for MINUTES each
 # make lint, make soak, make clean
 
@@ -74,6 +76,9 @@ check: setup
 	@$(MAKE) --no-print-directory all plain
 	@test/run
 
+check-bare:
+	@test/bare
+
 setup:
 	@test/setup
 
@@ -112,9 +117,16 @@ install: all
 	install $(BENCHES) $(TO)/libexec/allocator
 	install -m 644 build/bench/about.txt $(TO)/libexec/allocator
 
+uninstall:
+	rm -f $(TO)/bin/alloc $(TO)/include/allocator.h \
+		$(TO)/lib/allocator/allocator.so $(TO)/share/man/man1/alloc.1 \
+		$(BENCHES:build/bench/%=$(TO)/libexec/allocator/%) \
+		$(TO)/libexec/allocator/about.txt
+	rmdir $(TO)/lib/allocator $(TO)/libexec/allocator 2>/dev/null || true
+
 clean:
 	rm -rf build allocator.so alloc
 
 FORCE:
-.PHONY: all plain run compiler check setup lint soak fuzz bench workloads install \
-	clean FORCE
+.PHONY: all plain run compiler check check-bare setup lint soak fuzz bench \
+	workloads install uninstall clean FORCE

@@ -111,10 +111,15 @@ static void opt_parse(bool paths)
 	}
 }
 
+#ifdef __clang__
+#define COMPILER __VERSION__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
 /* For ALLOC_HELP: what this is, and what is in force. */
 SLOW void opt_help(void)
 {
-	log_say("allocator: version " VERSION ", built by " __VERSION__ "%s%s",
+	log_say("allocator: version " VERSION ", built by " COMPILER "%s%s",
 		LOGGER ? ", with LOGGER" : ", no LOGGER",
 		TRACE_ON ? ", with TRACE_ON" : ", no TRACE_ON");
 	for (const struct option *o = options; o < OPTIONS_END; o++)

@@ -37,7 +37,7 @@ static bool batch_relink(struct block *b, struct block *was, struct block *next)
 			(uintptr_t)next, mark_of(b, next, mark_salt));
 }
 
-/* Some block of a batch was freed twice, or written to: none is used again. */
+/* Its last block was freed twice, or written to: none of it is used again. */
 SLOW void batch_refused(const struct batch *e)
 {
 	if (pagemap_get(e->tail) == e->tag)
@@ -46,7 +46,7 @@ SLOW void batch_refused(const struct batch *e)
 		list_report(DOUBLE_FREE, e->tail, 0);
 }
 
-/* The first on a list of `n` that is not free, if it is not them all alone. */
+/* Of a list that should have `n` blocks, tell of the first that is wrong. */
 SLOW void list_refused(const struct slab *s, const struct block *b, unsigned n)
 {
 	while (n-- && b && block_is_free(b))

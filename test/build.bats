@@ -150,15 +150,44 @@ run_line()
 	find "$ROOT/src" | same - "$BATS_TEST_TMPDIR/out"
 	run run_line "echo a b | (read x; echo \$x; exit 3)" 2
 	[ "$status" -eq 3 ]
-	[[ $output == *"medians of 2 runs each" ]]
+	[[ $output == *": exit status 3 on the allocator, exit status 3 on "* ]]
 	[ "$(cat "$BATS_TEST_TMPDIR/out")" = "a b" ]
-	run run_line "kill -TERM \$\$" 0
-	[ "$status" -eq 143 ]
-	[[ $output == *"not compared"* ]]
+	run run_line "find $ROOT/src" 2
+	[[ $output == *"medians of 2 runs each" ]]
+	run run_line "find $ROOT/src" 0
+	[[ $output == *"not compared with glibc (RUNS=0)" ]]
 	echo 'int main(void) { return 0; }' >"$BATS_TEST_TMPDIR/s.c"
 	gcc -static "$BATS_TEST_TMPDIR/s.c" -o "$BATS_TEST_TMPDIR/s"
 	run run_line "$BATS_TEST_TMPDIR/s"
 	[[ $output == *"NOT on the allocator"* ]]
+}
+
+@test "build: make run computes nothing from runs that failed" {
+	make -s alloc
+	run run_line "kill -TERM \$\$" 0
+	[ "$status" -eq 143 ]
+	[[ $output == *": killed by SIGTERM on the allocator; not compared" ]]
+	run run_line "kill -TERM \$\$" 5
+	[[ $output == *"killed by SIGTERM on glibc; not compared" ]]
+	run run_line "LD_PRELOAD= kill -SEGV \$\$" 1
+	[[ $output != *compatibility* ]]
+	run run_line 'case $LD_PRELOAD in *?) kill -SEGV $$; esac' 1
+	[[ $output == *"SIGSEGV on the allocator, exit status 0 on glibc; "* ]]
+	[[ $output == *"; not compared; see doc/compatibility.md"* ]]
+	status=0
+	output=$(run_line /no/such/program 3) || status=$?
+	[ "$status" -eq 127 ]
+	[[ $output == *"exit status 127 on glibc; not compared" ]]
+	for runs in x -1 1e3; do
+		run run_line true "$runs"
+		[[ ${lines[0]} == *": RUNS='$runs' is not a number"* ]]
+		[[ ${lines[1]} == *"medians of 5 runs each" ]]
+	done
+	# It goes well three times, and with glibc never
+	local n=$BATS_TEST_TMPDIR/n
+	echo 0 >"$n"
+	run run_line "i=\$((\$(cat $n)+1)); echo \$i >$n; [ \$i -lt 4 ]" 2
+	[[ $output == *"failed, and "*"on glibc; not compared"* ]]
 }
 
 @test "build: with LOGGER=0 and TRACE_ON=0 their code is absent" {
