@@ -1306,54 +1306,6 @@ static int case_step_foreign(long size, long op, long at)
 	return 0;
 }
 
-static void job_fill(void *arg)
-{
-	for (long i = *(long *)arg; i-- > 0;)
-		REQUIRE(mine[i] = malloc(job_size));
-}
-
-/*
- * B has some chunks of blocks, and frees a few of them, `p` the last: that is
- * not in its magazine, but at home. What B is going to free is in other[].
- */
-static void *stale_in_chunk(long count)
-{
-	void *p, *few[12] = { NULL };
-	long n = 0;
-
-	in_thread('B', job_fill, &count, 0);
-	p = mine[count / 4 * 3];
-	memcpy(few, mine, 10 * sizeof(*few));
-	few[10] = p;
-	in_thread('B', job_free_others, few, 0);
-	for (long i = 10; i < count; i++)
-		if (mine[i] != p)
-			other[n++] = mine[i];
-	other[n] = NULL;
-	return p;
-}
-
-/* A stale pointer into a chunk that goes back; `at`: to inside of a block */
-static int case_step_chunk(long size, long op, long at)
-{
-	long count = 5 * CHUNK / size, more = 1;
-
-	job_size = (size_t)size;
-	REQUIRE(count < LEN(other));
-	for (long k = 1; more && k < STEPS; k++) {
-		void *p = stale_in_chunk(count);
-		off_t before = reports();
-
-		if (k == 1) /* near by, as above, but not in between */
-			among_others(CHUNK);
-		more = call_stepped((int)op, shift(p, at), k, job_free_others,
-				    other);
-		/* What marks it as free may be gone with the chunk. */
-		REQUIRE(!at || reports() > before);
-	}
-	return 0;
-}
-
 /* ---- the line itself -------------------------------------------------- */
 
 static void twice(size_t size)
@@ -1891,7 +1843,6 @@ static const struct {
 	      { "chunk-going", case_chunk_going },
 	      { "step-twice", case_step_twice },
 	      { "step-foreign", case_step_foreign },
-	      { "step-chunk", case_step_chunk },
 	      { "after-free", case_after_free },
 	      { "closed", case_closed },
 	      { "taken", case_taken },
@@ -2313,14 +2264,12 @@ static void group_going(void)
 	expect("told", "chunk-going", 1000, 2, 0);
 }
 
-/* A stale pointer's chunk may go amid the look at it: see SECURITY.md */
 static void group_steps(void)
 {
 	expect("told", "step-twice", 200000, FREE, 0);
 	expect("told", "step-foreign", 200000, FREE, 8);
 	expect("told", "step-foreign", 200000, REALLOC, 8);
 	expect("told", "step-foreign", 200000, USABLE, 8);
-	expect("told", "step-chunk", 8000, FREE, 0);
 }
 
 static void group_unmapped(void)
