@@ -134,8 +134,9 @@ static void heap_empty(struct heap *h)
 	for (struct mag *m = &h->mag[1]; m < &h->mag[CLASSES]; m++) {
 		struct slab *s = m->active;
 
-		if (!s || s->nfree + remote_count(load_acquire(&s->remote)) !=
-				  s->carved)
+		if (!s || doubtful ||
+		    s->nfree + remote_count(load_acquire(&s->remote)) !=
+			    s->carved)
 			continue;
 		m->active = NULL;
 		slab_release(s, false);

@@ -67,15 +67,6 @@ static bool guard_page(char *p)
 	return true;
 }
 
-/* As before; false: the kernel refused. */
-static bool unguard_page(char *p)
-{
-	if (!os_allow(p, page_size))
-		return false;
-	COUNT(guards, -(size_t)1);
-	return true;
-}
-
 #define mapping_last_page(m) ((m)->base + (m)->span.len - page_size)
 
 /* An overflow of it traps. */
@@ -241,21 +232,24 @@ static struct mapping *mapping_reuse(size_t len, size_t head, size_t align,
 
 /*
  * Give a mapping another length, where it is or by moving its pages. NULL: it
- * stayed as it is. A VMA that was moved merges with no other, so a process may
- * not have any number of these; of several VMAs kernels may move only some.
+ * stayed as it is. What was moved merges with no other VMA, so a process may
+ * not have any number; of several VMAs kernels may move only some.
  */
 static struct mapping *mapping_remap(struct mapping *m, size_t len)
 {
 	size_t at = (size_t)((char *)m - m->base);
-	bool guarded = m->guard, may_move;
-	char *base = m->base, *to;
+	bool may_move = m->moved || load_relaxed(&os.moved) < MOVED_MAX;
+	char *base = m->base, *to, *last = mapping_last_page(m);
 
-	if (m->split || (guarded && !unguard_page(mapping_last_page(m))))
+	if (m->split)
 		return NULL;
-	may_move = m->moved || load_relaxed(&os.moved) < MOVED_MAX;
+	if (m->guard && (!may_move || !os_allow(last, page_size)))
+		return NULL;
 	to = os_remap(base, m->span.len, len, may_move);
 	if (!to) {
-		m->guard = guarded && guard_page(mapping_last_page(m));
+		/* If the kernel refuses, what is behind the block stays. */
+		if (m->guard)
+			os_forbid(last, page_size);
 		return NULL;
 	}
 	EVENT("map", to, len);
@@ -265,6 +259,7 @@ static struct mapping *mapping_remap(struct mapping *m, size_t len)
 	m->user = to + ((char *)m->user - base);
 	m->base = to;
 	m->span.len = len;
+	COUNT(guards, -(size_t)m->guard);
 	m->guard = false;
 	return m;
 }

@@ -38,23 +38,21 @@ static bool batch_relink(struct block *b, struct block *was, struct block *next)
 }
 
 /* Its last block was freed twice, or written to: none of it is used again. */
-SLOW void batch_refused(const struct batch *e)
+SLOW struct wrong batch_wrong(const struct batch *e)
 {
-	if (pagemap_get(e->tail) == e->tag)
-		free_list_corrupt(e->tail);
-	else
-		list_report(DOUBLE_FREE, e->tail, 0);
+	if (pagemap_get(e->tail) != e->tag)
+		return (struct wrong){ DOUBLE_FREE, e->tail, 0 };
+	return list_wrong(e->tail);
 }
 
-/* Of a list that should have `n` blocks, tell of the first that is wrong. */
-SLOW void list_refused(const struct slab *s, const struct block *b, unsigned n)
+/* The first on a list that is wrong, or if it has not all blocks, the slab. */
+SLOW struct wrong list_first_wrong(const struct slab *s, const struct block *b)
 {
-	while (n-- && b && block_is_free(b))
+	for (unsigned n = s->cap; n-- && b && block_is_free(b);)
 		b = b->next;
-	if (b)
-		free_list_corrupt(b);
-	else
-		list_report(LIST_CORRUPTED, unit_start(s), slab_size(s));
+	return b ? list_wrong(b) :
+		   (struct wrong){ LIST_CORRUPTED, unit_start(s),
+				   slab_size(s) };
 }
 
 /*
@@ -64,7 +62,8 @@ SLOW void list_refused(const struct slab *s, const struct block *b, unsigned n)
  * the slab, so that none is freed again from now on. What its remote word is to
  * be: 0 when something is wrong, and the slab stays.
  */
-static uint64_t remote_purge(struct slab *s, const struct batch *e)
+static uint64_t remote_purge(struct slab *s, const struct batch *e,
+			     struct wrong *wrong)
 {
 	char *start = unit_start(s);
 	size_t len = s->units * UNIT - (s->guarded ? page_size : 0);
@@ -84,7 +83,7 @@ static uint64_t remote_purge(struct slab *s, const struct batch *e)
 	if (!remote_purged(word))
 		pagemap_set(start, s->units, e->tag);
 	if (!good)
-		list_refused(s, e->head, s->cap);
+		*wrong = list_first_wrong(s, e->head);
 	return good ? word : 0;
 }
 
@@ -93,8 +92,9 @@ static uint64_t remote_purge(struct slab *s, const struct batch *e)
  * only PURGING and a note that is owed keep it. An owner that sleeps would keep
  * the memory: beyond some megabytes slabs are emptied for it.
  */
-static void remote_publish(struct batch *e)
+static struct wrong remote_publish(struct batch *e)
 {
+	struct wrong wrong = { NULL, NULL, 0 };
 	struct slab *s = e->slab;
 	struct block *was = e->tail, *next;
 	struct heap *owner;
@@ -104,20 +104,16 @@ static void remote_publish(struct batch *e)
 
 	store_relaxed(&e->slab, NULL); /* a census must not follow it later */
 	if (WRONG(pagemap_get(e->tail) != e->tag) ||
-	    WRONG(!class_has(tag_class(e->tag), e->tail))) {
-		batch_refused(e);
-		return;
-	}
+	    WRONG(!class_has(tag_class(e->tag), e->tail)))
+		return batch_wrong(e);
 	owner = s->heap;
 	len = s->units * UNIT;
 	old = load_relaxed(&s->remote);
 	do {
 		next = remote_head(s, old);
 		if (WRONG(e->count + remote_count(old) > s->cap) ||
-		    !batch_relink(e->tail, was, next)) {
-			batch_refused(e);
-			return;
-		}
+		    !batch_relink(e->tail, was, next))
+			return batch_wrong(e);
 		was = next;
 		word = remote_word(s, e->head, e->count + remote_count(old));
 		all = remote_count(word) == s->cap;
@@ -128,9 +124,22 @@ static void remote_publish(struct batch *e)
 	if (all)
 		__atomic_fetch_add(&owner->emptied, len, __ATOMIC_RELAXED);
 	if (word & PURGING)
-		old |= exchange(&s->remote, remote_purge(s, e));
+		old |= exchange(&s->remote, remote_purge(s, e, &wrong));
 	if (old & PARKED)
 		slab_note(s);
+	return wrong;
+}
+
+/* Under the lock, which fork takes; then tell what is wrong. */
+static void remote_publish_locked(struct batch *e)
+{
+	struct wrong wrong;
+
+	lock_take(&heaps.lock);
+	wrong = remote_publish(e);
+	lock_drop(&heaps.lock);
+	if (UNLIKELY(wrong.what != NULL))
+		list_report(wrong);
 }
 
 /* A thread without a heap publishes at once, under the lock. */
@@ -138,10 +147,8 @@ SLOW void remote_free_alone(struct slab *s, struct block *b)
 {
 	struct batch e = { s, b, b, 1, pagemap_get(b) };
 
-	lock_take(&heaps.lock);
 	block_link(b, b);
-	remote_publish(&e);
-	lock_drop(&heaps.lock);
+	remote_publish_locked(&e);
 }
 
 /*
@@ -151,14 +158,22 @@ SLOW void remote_free_alone(struct slab *s, struct block *b)
  */
 static void remote_send(struct heap *h, struct batch *e)
 {
+	struct wrong wrong;
+
+	if (h != heap_own()) { /* on loan, or parked: not the one that pauses */
+		remote_publish_locked(e);
+		return;
+	}
 	busy_begin(h);
 	while (UNLIKELY(__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) &&
 	       !lock_mine(&heaps.lock)) {
 		lock_take(&heaps.lock); /* not busy while it waits */
 		lock_drop(&heaps.lock);
 	}
-	remote_publish(e);
+	wrong = remote_publish(e);
 	busy_end(h);
+	if (UNLIKELY(wrong.what != NULL))
+		list_report(wrong);
 }
 
 static void remote_flush(struct heap *h)
@@ -243,7 +258,7 @@ static void drain_slab(struct slab *s)
 		return;
 	others = remote_count(word);
 	n = s->nfree + others;
-	if (s->state == SLAB_ZOMBIE || n >= s->cap)
+	if (s->state == SLAB_ZOMBIE || (n >= s->cap && !doubtful))
 		slab_release(s, true);
 	else if (!s->list)
 		remote_adopt(s);

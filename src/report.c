@@ -110,6 +110,22 @@ SLOW void report(const char *what, const void *p, struct facts f)
 		abort();
 }
 
+/* A list was wrong, so others may be: no slab is given back any more. */
+static bool doubtful;
+
+/* What is to be told of it, when no lock is held; .what NULL: nothing. */
+struct wrong {
+	const char *what;
+	const void *p;
+	size_t size;
+};
+
+SLOW void list_report(struct wrong w)
+{
+	doubtful = true;
+	report(w.what, w.p, (struct facts){ .size = w.size });
+}
+
 /* There is no way to go on. */
 SLOW _Noreturn void die(const char *what, const void *p)
 {

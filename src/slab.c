@@ -209,26 +209,18 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
 }
 
-/* A list was wrong, so others may be: no slab is given back any more. */
-static bool doubtful;
-
-SLOW void list_report(const char *what, const void *p, size_t size)
-{
-	doubtful = true;
-	report(what, p, (struct facts){ .size = size });
-}
-
 /*
  * A block on a list of free ones has lost its mark. Without any it was handed
  * out, and was on the list a second time; otherwise it was written to.
  */
-SLOW void free_list_corrupt(const struct block *b)
+static struct wrong list_wrong(const struct block *b)
 {
 	bool again = !b->mark || block_is_free(b); /* on another list, too */
 
-	list_report(again ? DOUBLE_FREE : LIST_CORRUPTED, b,
-		    slab_size(slab_of(b)));
+	return (struct wrong){ again ? DOUBLE_FREE : LIST_CORRUPTED, b,
+			       slab_size(slab_of(b)) };
 }
+#define free_list_corrupt(b) list_report(list_wrong(b))
 
 /*
  * Prove a list, at the price of its marks: who is met twice has none. Its first
@@ -267,7 +259,7 @@ INLINE bool slab_untouched(const struct slab *s, unsigned i, unsigned k)
 			break;
 	}
 	if (UNLIKELY(p < end))
-		list_report(DOUBLE_FREE, p, size);
+		list_report((struct wrong){ DOUBLE_FREE, p, size });
 	return p >= end;
 }
 
@@ -332,14 +324,16 @@ static bool slab_verify(struct slab *s, uint64_t word)
 	if (LIKELY(ok && slab_all_free(s, s->list, other)))
 		return slab_untouched(s, s->carved, s->cap - s->carved);
 	if (!list_prove(s->list) && !list_prove(other))
-		list_report(LIST_CORRUPTED, unit_start(s), slab_size(s));
+		list_report((struct wrong){ LIST_CORRUPTED, unit_start(s),
+					    slab_size(s) });
 	return false;
 }
 
 static bool slab_unguard(struct slab *s)
 {
-	if (!unguard_page(slab_guard_page(s)))
+	if (!os_allow(slab_guard_page(s), page_size))
 		return false;
+	COUNT(guards, -(size_t)1);
 	s->guarded = false;
 	return true;
 }
@@ -393,7 +387,7 @@ NOINLINE void slab_event(struct slab *s)
 
 	if (s->state == SLAB_ACTIVE || s->state >= SLAB_ZOMBIE)
 		return;
-	if (s->nfree + others >= s->cap) {
+	if (s->nfree + others >= s->cap && !doubtful) {
 		slab_release(s, false);
 	} else if (s->state == SLAB_FULL) {
 		partial_add(s, others);

@@ -77,6 +77,8 @@ static void heaps_reap(void)
 {
 	struct heap *h;
 
+	if ((uint32_t)os_pid() != heaps.pid)
+		return; /* a child that fork_child knows nothing of */
 	store_relaxed(&heaps.obtained, 0);
 	lock_take(&heaps.lock);
 	h = heaps.all;
@@ -119,7 +121,9 @@ static void watch_exit(struct heap *h)
 	int err = errno;
 
 	h->leaving = false;
-	store_relaxed(&h->owner, owner_self());
+	/* In a child by vfork or clone it may be the parent's thread's, too. */
+	if ((uint32_t)os_pid() == heaps.pid)
+		store_relaxed(&h->owner, owner_self());
 	if (exit_key_made)
 		pthread_setspecific(exit_key, h);
 	errno = err;
@@ -189,12 +193,15 @@ static void fork_done(void)
  */
 static void fork_child(void)
 {
-	struct heap *h = heap_own();
+	struct heap *self = heap_own();
 
 	os.lock.word = heaps.lock.word = lock_id();
 	heaps.pid = (uint32_t)os_pid();
-	if (h != STUB && h != DEAD)
-		store_relaxed(&h->owner, owner_self());
+	if (self != STUB && self != DEAD)
+		store_relaxed(&self->owner, owner_self());
+	for (struct heap *h = heaps.all; h; h = h->all)
+		if (h != self && h->busy)
+			h->busy = 0; /* it was about to wait for us */
 	fork_done();
 	output_forked(&log_out);
 	output_forked(&stats_out);

@@ -33,3 +33,10 @@ remote() # CASE
 @test "fork: in a handler, while another thread reads mallinfo" {
 	remote handler_beside_census
 }
+
+@test "fork: beside malloc_trim, which sends what others left" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level pre build/test/remote forks_beside_trim
+	done
+}

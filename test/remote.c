@@ -134,10 +134,73 @@ static void handler_beside_census(void)
 	handler_forks(counter);
 }
 
+static void *frees_all(void *arg)
+{
+	void **some = arg;
+
+	for (int i = 0; i < 60; i++)
+		free(some[i]);
+	free(some);
+	return NULL;
+}
+
+/* Threads come, free what another made, and go: their heaps have batches. */
+static void *makes(void *arg)
+{
+	while (!done) {
+		pthread_t thread[4];
+
+		for (int k = 0; k < 4; k++) {
+			void **some = malloc(60 * sizeof(*some));
+
+			for (int i = 0; i < 60; i++)
+				some[i] =
+					malloc(16 + (size_t)(i * 37 % 60) * 40);
+			CHECK(pthread_create(&thread[k], NULL, frees_all,
+					     some) == 0);
+		}
+		for (int k = 0; k < 4; k++)
+			CHECK(pthread_join(thread[k], NULL) == 0);
+	}
+	return arg;
+}
+
+static void *trims(void *arg)
+{
+	while (!done)
+		malloc_trim(0);
+	return arg;
+}
+
+/* Batches of heaps that are not the sender's own, and children of children */
+static void forks_beside_trim(void)
+{
+	pthread_t maker, trimmer;
+	int i, most = (int)test_scale(300, 3000);
+	pid_t pid;
+
+	CHECK(pthread_create(&maker, NULL, makes, NULL) == 0);
+	CHECK(pthread_create(&trimmer, NULL, trims, NULL) == 0);
+	for (i = 0; i < most; i++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			alarm(20);
+			pid = fork();
+			_exit(pid > 0 ? test_wait(pid) : pid < 0);
+		}
+		CHECK(test_wait(pid) == 0);
+	}
+	done = 1;
+	CHECK(pthread_join(maker, NULL) == 0);
+	CHECK(pthread_join(trimmer, NULL) == 0);
+}
+
 #define CASES(X) \
 	X(few_by_another) \
 	X(handler_beside_fork) \
-	X(handler_beside_census)
+	X(handler_beside_census) \
+	X(forks_beside_trim)
 
 static const struct test cases[] = { CASES(TEST_ROW) };
 

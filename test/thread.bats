@@ -49,6 +49,10 @@ levels()
 	levels late_heaps
 }
 
+@test "thread: children by vfork and clone keep their threads' heaps" {
+	levels unknown_children
+}
+
 @test "thread: the heap of the main thread is used again" {
 	levels main_heap
 }

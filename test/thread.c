@@ -7,6 +7,7 @@
 #include "test.h"
 #include <limits.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -1147,6 +1148,66 @@ static void late_heaps(void)
 	CHECKF((ssize_t)more < 8 * (ssize_t)MIB, "%zu KiB more", more / KIB);
 }
 
+static int keeping; /* threads keep their blocks, and look at them */
+
+/* Whose first call may come from a child that shares all memory */
+static void *keeper(void *arg)
+{
+	unsigned char *mine[32], id = (unsigned char)(uintptr_t)arg;
+	int status, i;
+	pid_t pid;
+
+	if (id & 1 && (pid = vfork()) >= 0) {
+		if (pid == 0) {
+			free(malloc(100));
+			_exit(0);
+		}
+		CHECK(waitpid(pid, &status, 0) == pid);
+	}
+	while (__atomic_load_n(&keeping, __ATOMIC_ACQUIRE)) {
+		for (i = 0; i < 32; i++)
+			memset(mine[i] = malloc(16 + (size_t)i * 13), id, 16);
+		usleep(100);
+		for (i = 0; i < 32; i++) {
+			CHECK(mine[i][0] == id && mine[i][15] == id);
+			free(mine[i]);
+		}
+	}
+	return NULL;
+}
+
+/* More threads than heaps are made without a look at which have ended */
+static void keepers(void)
+{
+	pthread_t thread[80];
+	uintptr_t i;
+
+	keeping = 1;
+	for (i = 0; i < COUNT(thread); i++) {
+		thread[i] = start(keeper, (void *)(i + 1));
+		usleep(500);
+	}
+	__atomic_store_n(&keeping, 0, __ATOMIC_RELEASE);
+	for (i = 0; i < COUNT(thread); i++)
+		join(thread[i]);
+}
+
+/* In the process, and in children that libc does not know of */
+static void unknown_children(void)
+{
+	pid_t pid;
+
+	free(malloc(10));
+	keepers();
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		keepers();
+		_exit(0);
+	}
+	CHECK(test_wait(pid) == 0);
+}
+
 /* Has the main thread ended? The process is a zombie then, but for us. */
 static int main_ended(void)
 {
@@ -1414,6 +1475,7 @@ static void real_time_fork(void)
 #define CASES(X) \
 	X(heaps_stay) \
 	X(late_heaps) \
+	X(unknown_children) \
 	X(main_heap) \
 	X(real_time) \
 	X(real_time_fork) \
