@@ -174,6 +174,27 @@ labels()
 	cut -d , -f 1 "$1" | paste -sd ' '
 }
 
+# picture FILE... - each is an SVG that all can read, with a title
+picture()
+{
+	local file
+	for file; do
+		xmllint --noout "$file"
+		is 0 "$(grep -c 'scale(0' "$file" || true)"
+		is 0 "$(grep -c '<title>Gnuplot' "$file" || true)"
+		! command -v rsvg-convert >/dev/null ||
+			rsvg-convert "$file" >/dev/null
+	done
+}
+
+# png FILE - is one
+png()
+{
+	is "89 50 4e 47 0d 0a 1a 0a" "$(head -c 8 "$1" | od -An -tx1 |
+		sed 's/^ //')"
+	above "$(wc -c <"$1")" 2000
+}
+
 # value THRESHOLD - what benchmark.out has for it
 value()
 {
@@ -332,7 +353,8 @@ hashes='for (1..300) { my %h = map { $_ => "x$_" } 1..5 }'
 		is "$n" "$(bare perl -e 'system @ARGV; print $?&127' "$alloc" \
 			run --stats -- perl -e "kill $sig => \$\$; sleep 9" \
 			2>"$err")"
-		is "" "$(cat "$err")"
+		is 1 "$(lines "$err")"
+		grep -q "^alloc: perl was killed by signal $n (" "$err"
 	done
 }
 
@@ -429,7 +451,8 @@ passes()
 	is 5 "$status"
 	is hello "$(cat "$out")"
 	is oh "$(head -n 1 "$err")"
-	is 4 "$(lines "$err")"
+	is "alloc: perl ended with status 5" "$(sed -n 2p "$err")"
+	is 5 "$(lines "$err")"
 	is 3 "$(grep -cE "$form" "$err")"
 	is 3 "$(grep -o '^allocator\[[0-9]*' "$err" | sort -u | wc -l)"
 	# 30 MiB are there to be seen
@@ -438,6 +461,27 @@ passes()
 	above "$(sed 's/.* peak=\([0-9]*\).*/\1/' "$err")" $((30 << 20))
 	good run -- perl -e 'my $x = "x" x (30 << 20)'
 	is "" "$(cat "$out")"
+}
+
+@test "alloc run: --stats says how CMD ended, unless well" {
+	tool run --stats -- sh -c 'kill -11 $$'
+	is 139 "$status"
+	is "alloc: sh was killed by signal 11 (Segmentation fault)" \
+		"$(grep -v '^allocator' "$err")"
+	tool run --stats -- perl -e 'exit 3'
+	is 3 "$status"
+	is "alloc: perl ended with status 3" "$(head -n 1 "$err")"
+}
+
+@test "alloc run: says so when CMD can't be started" {
+	local option
+	printf '#!/no/such/program\n' >cmd
+	chmod +x cmd
+	for option in "" --stats; do
+		# shellcheck disable=SC2086 # none or one
+		refused "alloc: ./cmd could not be started: No such file*" \
+			run $option ./cmd
+	done
 }
 
 @test "alloc run: --stats leaves no file, and keeps it in TMPDIR" {
@@ -634,27 +678,29 @@ stated()
 @test "alloc sweep: bars, data, JSON, CSV and a recommendation" {
 	need jq
 	local n
-	sweep --step 50 --runs 3 --json j.json --csv c.csv -- \
-		find /usr/share/doc -xdev
+	sweep --direct --step 50 --runs 5 --json j.json --csv c.csv -- \
+		perl -e "$hashes"
 	is 0 "$status"
 	is "" "$(cat "$err")"
 	is "$(seq -s ' ' 0 50 400)" "$(sed -n '3,11s/ .* s$//p' "$out" |
 		paste -sd ' ')"
-	grep -q '^find /usr/share/doc -xdev: ' "$out"
+	grep -q '^perl -e for (1..300) .*: ' "$out"
 	is "$(seq -s ' ' 0 50 400)" "$(labels benchmark.out)"
-	holds j.json '.schema == 1 and .direct == false and
-		.command == ["find", "/usr/share/doc", "-xdev"]'
+	holds j.json '.schema == 1 and .direct and
+		.command[:2] == ["perl", "-e"]'
 	holds j.json '[.results[].threshold] == [range(0; 401; 50)]'
-	holds j.json '.results | all(.runs == 3 and .failed == 0)'
+	holds j.json '.results | all(.runs == 5 and .failed == 0)'
 	holds j.json '.results | all(metrics | length == 8 and all(
-		.values as $v | .median as $m | ($v | length) == 3 and
+		.values as $v | .median as $m | ($v | length) == 5 and
 		($m | near($v | median)) and
+		.min == ($v | min) and .max == ($v | max) and
 		(.mad | near($v | map(. - $m | fabs) | median))))'
 	holds j.json '.results | all(.wall_s.median > 0 and
 		.rss_kib.median > 500 and .faults.median > 50 and
 		.syscalls.median > 0)'
 	n=$(recommended)
 	holds j.json ".recommendation.threshold == $n and
+		.recommendation.verdict == \"faster\" and
 		(.recommendation.threshold as \$t | .results |
 			any(.threshold == \$t))"
 	# what is drawn are the medians
@@ -697,15 +743,37 @@ reused" "$(head -n 1 c.csv)"
 		true 'a"b\c' '<&>' '@x_y^z'
 	is 0 "$status"
 	is "" "$(cat "$err")"
-	xmllint --noout 'p"1.svg'
+	picture 'p"1.svg'
 	xmllint --xpath 'string(/)' 'p"1.svg' >text
-	grep -qF 'true a"b\c <&> @x_y^z: median time over' text
+	is 2 "$(grep -cF 'true a"b\c <&> @x_y^z' text)"
+	is 2 "$(grep -c 'median time over ALLOC_THRESH, of 2 runs each' text)"
+	grep -q 'freed blocks of OS memory' text
+	grep -q 'time, s$' text
 	for n in 0 50 400; do
 		grep -qx "[[:blank:]]*$n" text
 	done
-	is "89 50 4e 47 0d 0a 1a 0a" "$(head -c 8 p.png | od -An -tx1 |
-		sed 's/^ //')"
-	above "$(wc -c <p.png)" 2000
+	png p.png
+}
+
+@test "alloc sweep: the picture says what is recommended" {
+	need gnuplot xmllint
+	napping 0 60 50 20
+	sweep --to 150 --step 50 --warmup 0 --svg p.svg -- ./cmd
+	picture p.svg
+	xmllint --xpath 'string(/)' p.svg >text
+	grep -q "recommended: $(recommended), the first within [0-9]* % of" text
+	# of one run nothing is recommended, and nothing is known to be near
+	sweep --to 150 --step 50 --runs 1 --warmup 0 --svg p.svg -- ./cmd
+	picture p.svg
+	is 0 "$(grep -c 'recommended\|median distance' p.svg || true)"
+}
+
+@test "alloc sweep: many labels have room" {
+	need gnuplot xmllint
+	sweep --to 300 --step 1 --runs 1 --warmup 0 --svg p.svg -- true
+	picture p.svg
+	above 100 "$(grep -c 'rotate(-45' p.svg)"
+	above "$(grep -c 'rotate(-45' p.svg)" 20
 }
 
 # In double quotes gnuplot takes them for a command to run
@@ -728,7 +796,7 @@ reused" "$(head -n 1 c.csv)"
 			true $'\xff\xed\xa0\x80' $'\xef\xbf\xbf' é
 		is 0 "$status"
 		is "" "$(cat "$err")"
-		xmllint --noout "$name"
+		picture "$name"
 	done
 	is 4 "$(find . -name '*.svg' | grep -c 'svg$')"
 	[ ! -e ran ]
@@ -748,14 +816,13 @@ reused" "$(head -n 1 c.csv)"
 	is 1 "$(lines "$err")"
 	grep -q '^alloc: .*gnuplot-nox' "$err"
 	is "0 50 100" "$(labels benchmark.out)"
-	[ -n "$(recommended)" ]
 	[ ! -e p.svg ]
 }
 
 @test "alloc sweep: --direct: caching pays" {
 	level_2 # level 3 maps what is freed anew
 	need jq
-	sweep --direct --step 100 --runs 3 --json j.json -- perl -e "$hashes"
+	sweep --direct --step 100 --runs 5 --json j.json -- perl -e "$hashes"
 	is 0 "$status"
 	above "$(value 0)" "$(value 400)"
 	holds j.json '.direct and (.results[0].syscalls.median >
@@ -786,30 +853,77 @@ reused" "$(head -n 1 c.csv)"
 
 @test "alloc sweep: the recommendation is the end of the slope" {
 	napping 0 70 100 10
-	sweep --to 200 --step 50 --runs 3 --warmup 0 -- ./cmd
+	sweep --to 200 --step 50 --warmup 0 -- ./cmd
 	is 100 "$(recommended)"
 	napping 0 120 50 80 100 50 150 20
-	sweep --to 250 --step 50 --runs 3 --warmup 0 -- ./cmd
+	sweep --to 250 --step 50 --warmup 0 -- ./cmd
 	is 150 "$(recommended)"
-	is 0 "$(grep -c flat "$out" || true)"
+	is 0 "$(grep -c 'saves no time' "$out" || true)"
 }
 
-@test "alloc sweep: few runs have no interval" {
+# no_advice WORDS - nothing is recommended, and the reason begins so
+no_advice()
+{
+	is 0 "$(grep -c "^recommended\|saves no time\|95 %" "$out" || true)"
+	grep -q "^no recommendation: $1" "$out"
+}
+
+@test "alloc sweep: few runs recommend nothing, whatever they took" {
+	need jq
+	local n
+	for n in 1 2 4; do
+		napping 0 20 50 1
+		sweep --to 100 --step 50 --runs $n --warmup 0 --json j.json \
+			-- ./cmd
+		is 0 "$status"
+		no_advice "can't tell ($n runs* each, and 5 are needed)"
+		holds j.json '.recommendation | .threshold == null and
+			.flat == false and .verdict == "can'"'"'t tell" and
+			.to_first[1:] == [null, null]'
+		napping 0 20
+		sweep --to 100 --step 50 --runs $n --warmup 0 -- ./cmd
+		no_advice "can't tell ($n runs* each"
+	done
 	napping 0 40 50 5
-	sweep --to 100 --step 50 --runs 4 --warmup 0 -- ./cmd
-	is 2 "$(grep -c '(too few runs to tell)' "$out")"
 	sweep --to 100 --step 50 --runs 5 --warmup 0 -- ./cmd
-	is 2 "$(grep -c '(95 %: [0-9.]* to [0-9.]*)' "$out")"
+	is 50 "$(recommended)"
+	grep -q '(95 %: [0-9.]* to [0-9.]*)' "$out"
 }
 
 @test "alloc sweep: what is level, or rises, needs no cache" {
-	napping 0 20
-	sweep --to 200 --step 50 --runs 3 --warmup 0 -- ./cmd
+	napping 0 150
+	sweep --to 200 --step 50 --warmup 0 -- ./cmd
 	is 0 "$(recommended)"
-	grep -q "the curve is flat" "$out"
+	grep -q "time at 0 is the same within [0-9.]* % .*saves no time" "$out"
 	napping 0 10 50 20 100 30 150 50
-	sweep --to 200 --step 50 --runs 3 --warmup 0 -- ./cmd
+	sweep --to 200 --step 50 --warmup 0 -- ./cmd
 	is 0 "$(recommended)"
+	grep -q "saves no time" "$out"
+}
+
+@test "alloc sweep: 4 % more at 0, beyond the noise, is not level" {
+	napping 0 416 100 400
+	sweep --to 300 --step 100 --warmup 0 -- ./cmd
+	is 100 "$(recommended)"
+	is 0 "$(grep -c 'saves no time\|the same' "$out" || true)"
+	grep -q '^  against 0: [345] % less time' "$out"
+}
+
+# What takes 10 or 40 ms by chance
+@test "alloc sweep: what varies too much is not told" {
+	printf '%s\n' "#!$(type -P perl)" \
+		'select(undef, undef, undef, rand() < .5 ? .01 : .04)' >cmd
+	chmod +x cmd
+	sweep --to 50 --step 50 --warmup 0 -- ./cmd
+	is 0 "$status"
+	grep -q "^no recommendation: can't tell (5 runs each)\|of what it is" \
+		"$out"
+	is 0 "$(grep -c 'the same' "$out" || true)"
+}
+
+@test "alloc sweep: one threshold has no other" {
+	sweep --to 0 --warmup 0 -- true
+	no_advice "one threshold"
 }
 
 @test "alloc sweep: a slow threshold, or the last ones, change no pick" {
@@ -818,7 +932,7 @@ reused" "$(head -n 1 c.csv)"
 	for slow in "400 90" "300 40" "200 60 300 10"; do
 		# shellcheck disable=SC2086 # words
 		napping 0 150 100 10 $slow
-		sweep --step 100 --runs 3 --warmup 0 --json j.json -- ./cmd
+		sweep --step 100 --runs 5 --warmup 0 --json j.json -- ./cmd
 		is 0 "$status"
 		is 100 "$(recommended)"
 		holds j.json '.recommendation | .threshold == 100 and
@@ -830,7 +944,7 @@ reused" "$(head -n 1 c.csv)"
 	need jq
 	local m key unit
 	while read -r m key unit; do
-		sweep --to 100 --step 100 --runs 3 --metric "$m" --json j.json \
+		sweep --to 100 --step 100 --runs 5 --metric "$m" --json j.json \
 			-- perl -e 'my $x = "x" x
 			($ENV{ALLOC_THRESH} < 100 ? 40 << 20 : 1)'
 		is 0 "$status"
@@ -840,7 +954,7 @@ reused" "$(head -n 1 c.csv)"
 			($(value 0) | near(\$a)) and ($(value 100) | near(\$b))"
 		is 2 "$(grep -cE "^(0|100) .*[0-9] $unit\$" "$out")"
 		# what is drawn is another thing than what is recommended
-		[ -n "$(recommended)" ]
+		is 100 "$(recommended)"
 		[ "$m" != rss ] || above 65536 "$(value 0)"
 		[ "$m" != rss ] || above "$(value 0)" $(($(value 100) + 40000))
 		[ "$m" != time ] || above "$(value 0)" "$(value 100)"
@@ -849,7 +963,7 @@ reused" "$(head -n 1 c.csv)"
 	rss rss_kib KiB
 	END
 	for m in syscalls faults; do
-		sweep --to 100 --step 100 --runs 3 --metric "$m" --json j.json \
+		sweep --to 100 --step 100 --runs 5 --metric "$m" --json j.json \
 			-- perl -e "$hashes"
 		is 0 "$status"
 		holds j.json ".results | .[0].$m.median as \$a |
@@ -864,7 +978,6 @@ reused" "$(head -n 1 c.csv)"
 	tool sweep --from 7 --to 7 --runs 1 -- true
 	is 0 "$status"
 	is 7 "$(labels benchmark.out)"
-	is 7 "$(recommended)"
 	sweep --from 390 --step 7 --runs 1 --warmup 0 -- true
 	is "390 397" "$(labels benchmark.out)"
 	sweep --from 0 --to 65536 --step 65536 --runs 1 --out x -- true
@@ -1130,6 +1243,29 @@ calls_of()
 }
 
 # Such a run is repeated, but not as if nothing had happened.
+@test "alloc sweep: no run counts of what can't be started" {
+	# gone after it was looked at
+	scripted '[ -z "$ALLOC_THRESH" ] || echo "#!/no/such" >cmd'
+	for option in "" -i; do
+		scripted 'rm cmd; echo "#!/no/such" >cmd; chmod +x cmd'
+		# shellcheck disable=SC2086 # none or one
+		sweep $option --to 0 --runs 2 --warmup 0 -- ./cmd
+		is 1 "$status"
+		is "" "$(cat "$out")"
+		grep -q '^alloc: 2 runs of ./cmd could not be started and' \
+			"$err"
+	done
+	refused "alloc: ./cmd could not be started" sweep ./cmd
+	refused "alloc: ./cmd could not be started" compare ./cmd
+}
+
+@test "alloc sweep: what failed in several ways is not said to be one" {
+	scripted 'echo >>log; exit "$(wc -l <log)"'
+	sweep --to 0 --runs 3 --warmup 0 -- ./cmd
+	is 1 "$status"
+	grep -q '^alloc: 3 runs of ./cmd failed, the last: ended with' "$err"
+}
+
 @test "alloc sweep: failing runs are reported when others are busy" {
 	scripted '[ -e "$ALLOC_THRESH" ] && exit 0' \
 		': >"$ALLOC_THRESH"; sleep 0.3; exit 3'
@@ -1193,21 +1329,22 @@ calls_of()
 @test "alloc sweep: what has no statistics is measured all the same" {
 	need jq
 	sweep --to 100 --step 50 --runs 1 --metric syscalls --json j.json \
-		--csv c.csv -- perl -MPOSIX -e '_exit(0)'
+		--csv c.csv --svg p.svg -- perl -MPOSIX -e '_exit(0)'
 	is 1 "$status"
 	is 1 "$(lines "$err")"
 	grep -q '^alloc: perl left no statistics, .*_exit' "$err"
 	holds j.json '.results | map(.runs) == [1, 1, 1] and
 		all(.wall_s.median > 0 and .syscalls.median == null)'
 	is 4 "$(lines c.csv)"
-	[ -n "$(recommended)" ]
+	[ ! -e p.svg ]
+	grep -q "^no recommendation: " "$out"
 	is 3 "$(bare "$alloc" bars benchmark.out | grep -c '^[0-9]* *nan$')"
 	# nor is it said how many calls are saved
 	printf '%s\n' "#!$(type -P perl)" 'use POSIX;
 		$ENV{ALLOC_THRESH} < 50 || _exit(0);
 		select(undef, undef, undef, 0.1)' >cmd
 	chmod +x cmd
-	sweep --to 100 --step 50 --runs 1 --warmup 0 -- ./cmd
+	sweep --to 100 --step 50 --warmup 0 -- ./cmd
 	is 0 "$status"
 	grep -q 'less time' "$out"
 	is 0 "$(grep -c nan "$out" || true)"
@@ -1224,7 +1361,7 @@ interrupted_sweep()
 	finish
 	is 130 "$status"
 	is "0 50 100" "$(labels benchmark.out)"
-	[ -n "$(recommended)" ]
+	grep -q "recommend" "$out"
 	is 3 "$(bare "$alloc" bars benchmark.out | wc -l)"
 	holds j.json '.results | all(.runs > 0 and .failed == 0 and
 		(.wall_s.values | length) == .runs)'
@@ -1302,9 +1439,9 @@ need_peers()
 	is 0 "$status"
 	is "" "$(cat "$err")"
 	is "${five[*]}" "$(sed -n '2,6s/ .*//p' "$out" | paste -sd ' ')"
-	is "allocator" "$(sed -n 7p "$out")"
-	is 8 "$(sed 1,7d "$out" | grep -cE \
-		'^  ((beats|loses to) )?[a-z]+ in (time|peak RSS): ')"
+	is "${five[*]}" "$(sed -n '9,13s/ .*//p' "$out" | paste -sd ' ')"
+	is "allocator in time" "$(sed -n 15p "$out")"
+	is 8 "$(grep -c "^  against [a-z]*: can't tell (3 runs)\$" "$out")"
 	# by its own maps, CMD had each at least four times, and checked once
 	sort log | uniq -c | awk '$1 >= 4 { print $2 }' |
 		sed 's/^\(lib[a-z_]*\)\..*/\1/' >loaded
@@ -1316,29 +1453,60 @@ need_peers()
 	holds j.json '.allocators | all(.runs == 3 and .failed == 0 and
 		(metrics | all((.values | length) == 3)))'
 	holds j.json '.allocators | all([.wall_s, .cpu_s, .rss_kib, .faults] |
-		all(.values as $v | .median | near($v | median)))'
+		all(.values as $v | .min == ($v | min) and
+		.max == ($v | max) and (.median | near($v | median))))'
 	holds j.json '.allocators[0].file == "" and
 		(.allocators[1:] | all(.file | test("^/.*\\.so")))'
 	is "$ALLOC_SO" "$(jq -r '.allocators[1].file' j.json)"
 	# the table's first numbers, and Markdown's
-	jq -r '.allocators[].wall_s.median * 10000 | round' j.json >medians
-	sed -n 2,6p "$out" | awk '{ printf "%d\n", $2 * 10000 + 0.5 }' >table
+	jq -r '.allocators[].wall_s | .median, .min, .max | . * 10000 |
+		round' j.json >medians
+	sed -n 2,6p "$out" | awk '{ for (i = 2; i < 5; i++)
+		printf "%d\n", $i * 10000 + 0.5 }' >table
 	paste medians table | awk '$1 - $2 > 1 || $2 - $1 > 1 { exit 1 }'
 	grep -qF '`./cmd |`: medians of 3 runs,' t.md
-	is 7 "$(grep -c '^|' t.md)"
-	is 9 "$(grep '^|' t.md | awk -F'|' '{ print NF - 1 }' | sort -u)"
-	is "${five[*]}" "$(sed -n 's/^| \([a-z]*\) | [0-9.]* +- .*/\1/p' t.md |
+	is 14 "$(grep -c '^|' t.md)"
+	is 8 "$(grep '^|' t.md | awk -F'|' '{ print NF - 1 }' | sort -u)"
+	is "${five[*]} ${five[*]}" "$(sed -n \
+		's/^| \([a-z]*\) |\( [0-9.]* |\)\{4\} - .*/\1/p' t.md |
 		paste -sd ' ')"
 }
 
 @test "alloc compare: a picture" {
 	need gnuplot xmllint
-	compare --runs 2 --with allocator --svg p.svg -- true
+	compare --runs 2 --with allocator --svg p.svg --png p.png -- true 'x y'
 	is 0 "$status"
 	is "" "$(cat "$err")"
-	xmllint --noout p.svg
-	grep -q 'allocator RSS' p.svg
-	grep -q 'glibc time' p.svg
+	picture p.svg
+	png p.png
+	xmllint --xpath 'string(/)' p.svg >text
+	is 2 "$(grep -c 'true x y' text)"
+	is 2 "$(grep -c 'medians of 2 runs with each allocator' text)"
+	grep -q 'ratio to glibc: smaller is better' text
+	for name in time 'peak RSS' glibc allocator; do
+		grep -qx "[[:blank:]]*$name" text
+	done
+	# an interval is for 5 runs
+	is 0 "$(grep -c '95 %' text || true)"
+	compare --runs 5 --with "allocator,$libs/crash.so" --svg p.svg -- true
+	picture p.svg
+	grep -q '95 % interval of the ratio' p.svg
+	grep -q 'crash.so (failed)' p.svg
+}
+
+@test "alloc compare: a picture of 1 and of 24 allocators, and long titles" {
+	need gnuplot xmllint
+	local i list=
+	for i in {1..23}; do
+		cp "$libs/other.so" "a_library_of_some_length_$i.so"
+		list+=,./a_library_of_some_length_$i.so
+	done
+	compare --runs 1 --warmup 0 --with "${list#,}" --svg p.svg -- true
+	picture p.svg
+	is 24 "$(grep -c 'rotate(-45' p.svg)"
+	compare --runs 1 --warmup 0 --with glibc --svg p.svg -- true \
+		"$(printf 'word %.0s' {1..200})" "$(printf %0300d 0)"
+	picture p.svg
 }
 
 @test "alloc compare: --with takes names and files, glibc is the first" {
@@ -1348,15 +1516,16 @@ need_peers()
 	is "glibc other.so allocator" "$(sed -n '2,4s/ .*//p' "$out" |
 		paste -sd ' ')"
 	compare --runs 1 --with "$ALLOC_SO,allocator" true
-	is "glibc allocator allocator" "$(sed 's/ .*//' "$out" | grep . |
-		paste -sd ' ')"
+	is "time glibc allocator" "$(sed -n '1,4s/ .*//p' "$out" |
+		paste -sd ' ' | sed 's/ $//')"
+	grep -qx 'allocator in time' "$out"
 	compare --runs 1 --with glibc true
-	is 2 "$(lines "$out")"
+	is 5 "$(lines "$out")"
 	# two files of the same name are two
 	mkdir "$dir2"
 	cp "$libs/other.so" "$dir2"
 	compare --runs 1 --with "$libs/other.so,$dir2/other.so" true
-	[ "$status" -eq 2 ] || is 4 "$(lines "$out")"
+	[ "$status" -eq 2 ] || is 9 "$(lines "$out")"
 }
 
 @test "alloc compare: what does not load is an error" {
@@ -1380,10 +1549,11 @@ need_peers()
 	grep -q '^alloc: 5 runs of true on crash.so .* signal 6 ' "$err"
 	is "glibc crash.so allocator" \
 		"$(sed -n '2,4s/ .*//p' "$out" | paste -sd ' ')"
-	grep -qx 'crash.so  *no run counts' "$out"
-	grep -qx '  crash.so in time: too few runs to tell' "$out"
+	is 2 "$(grep -cx 'crash.so  *failed: killed by signal 6 (Aborted)' \
+		"$out")"
+	is 2 "$(grep -cx '  against crash.so: crash.so failed' "$out")"
 	holds j.json '[.allocators[] | .runs] == [5, 0, 5]'
-	is 9 "$(grep '^|' t.md | awk -F'|' '{ print NF - 1 }' | sort -u)"
+	is 8 "$(grep '^|' t.md | awk -F'|' '{ print NF - 1 }' | sort -u)"
 	grep -q ': medians of 0 to 5 runs, ' t.md
 }
 
@@ -1402,44 +1572,47 @@ need_peers()
 	grep -q "^alloc: LD_PRELOAD is set: .*$ALLOC_SO" "$err"
 }
 
-# verdict WHAT - the line that begins so; its percentage must be as computed
-# from the medians of JSON
+# verdict ALLOCATOR WORDS - ours is that against it, in time or memory; the
+# percentage must be as computed from the medians of JSON
 verdict()
 {
-	local line name key
-	line=$(grep "^  $1: " "$out")
+	local line key=wall_s
+	line=$(grep "^  against $1: $2: " "$out")
 	echo "$line"
-	name=$(sed -E 's/.*(beats|loses to) ([^ ]*) in .*/\2/' <<<"$line")
-	key=wall_s
-	[[ "$1" != *"peak RSS" ]] || key=rss_kib
+	[[ "$2" != *memory ]] || key=rss_kib
 	line=$(sed -E 's/.*: ([0-9.]+) % (less|more) .*/\1/' <<<"$line")
 	holds j.json "[.allocators[] | select(.name == \"allocator\",
-		.name == \"$name\") | {(.name): .$key.median}] | add |
-		100 * (.allocator / .[\"$name\"] - 1) | fabs - $line |
+		.name == \"$1\") | {(.name): .$key.median}] | add |
+		100 * (.allocator / .[\"$1\"] - 1) | fabs - $line |
 		fabs < 0.06"
 }
 
-@test "alloc compare: beats what is slow, or holds more" {
+@test "alloc compare: faster than what is slow, less memory than more" {
 	need jq
 	compare --runs 7 --with "allocator,$libs/slow.so,$libs/big.so" \
 		--json j.json perl -e "for (1..5) { $hashes }"
 	is 0 "$status"
-	verdict "beats slow.so in time"
-	verdict "beats big.so in peak RSS"
-	is 0 "$(grep -c "loses to slow.so in time\|loses to big.so in peak" \
-		"$out" || true)"
+	verdict slow.so faster
+	verdict big.so "less memory"
 }
 
-@test "alloc compare: loses when it is slow, or holds more" {
+@test "alloc compare: slower when it is slow, more memory when it is more" {
 	need jq
 	compare --runs 7 --with allocator --lib "$libs/slow.so" --json j.json \
 		perl -e "for (1..5) { $hashes }"
 	is 0 "$status"
-	verdict "loses to glibc in time"
+	verdict glibc slower
 	is "$libs/slow.so" "$(jq -r '.allocators[1].file' j.json)"
 	compare --runs 7 --with allocator --lib "$libs/big.so" --json j.json \
 		perl -e "$hashes"
-	verdict "loses to glibc in peak RSS"
+	verdict glibc "more memory"
+}
+
+@test "alloc compare: what takes the same time is the same within some" {
+	scripted 'sleep 0.2'
+	compare --runs 5 --warmup 0 --with "allocator,$libs/other.so" ./cmd
+	is 2 "$(sed -n '/^allocator in time/,/^$/p' "$out" | grep -cE \
+		'^  against [a-z.]+: the same within [0-4]\.[0-9] %$')"
 }
 
 @test "alloc compare: one run proves nothing, nor do four" {
@@ -1448,9 +1621,178 @@ verdict()
 		for _ in {1..5}; do
 			compare --runs $n --warmup 0 --with allocator true
 			is 0 "$status"
-			is "" "$(grep -E '^  (beats|loses)' "$out")"
+			is 2 "$(grep -c \
+				"^  against glibc: can't tell ($n runs*)$" \
+				"$out")"
+			# and has no interval
+			is 4 "$(grep -cE '^(glibc|allocator) .* -  +[0-9.]+$' \
+				"$out")"
 		done
 	done
+}
+
+# claims_nothing - no comparison of what there is
+claims_nothing()
+{
+	is 0 "$(grep -cE 'faster|slower|the same|memory:|against|nan|inf' \
+		"$out" || true)"
+	is 0 "$(grep -c '^recommended' "$out" || true)"
+}
+
+@test "alloc: of what failed, was killed or is missing nothing is claimed" {
+	local n sub bad
+	for n in 1 2 5; do
+		for bad in 'exit 3' 'kill -9 $$'; do
+			for sub in "compare --with allocator" "sweep --to 0"; do
+				# shellcheck disable=SC2086 # words
+				$sub --runs $n --warmup 0 -- sh -c "$bad"
+				is 1 "$status"
+				claims_nothing
+				grep -q '^alloc: nothing was measured' "$err"
+			done
+		done
+		refused "alloc: no program no-such-program" \
+			compare --runs $n no-such-program
+		refused "alloc: no program no-such-program" \
+			sweep --runs $n no-such-program
+	done
+}
+
+@test "alloc: of a program of 1 ms no more is said than its runs tell" {
+	local n
+	for n in 1 2 5; do
+		compare --runs $n --with allocator true
+		is 0 "$status"
+		is 2 "$(grep -c '^  against glibc: ' "$out")"
+		is 0 "$(grep -c 'nan\|inf' "$out" || true)"
+		sweep --runs $n --to 50 --step 50 true
+		is 0 "$status"
+		[ "$n" -eq 5 ] || no_advice "can't tell ($n runs* each"
+	done
+}
+
+@test "alloc compare: one side that fails is compared with nothing" {
+	# glibc's
+	scripted 'case $LD_PRELOAD in "") exit 1 ;; esac'
+	compare --runs 5 --with allocator ./cmd
+	is 1 "$status"
+	is 0 "$(grep -c 'nan\|faster\|slower\|the same' "$out" || true)"
+	is 2 "$(grep -cx '  against glibc: glibc failed' "$out")"
+	is 2 "$(grep -cx 'allocator .* -  *-  *-' "$out")"
+	# ours: that it runs on glibc is known here
+	scripted 'case $LD_PRELOAD in "") ;; *) kill -11 $$ ;; esac'
+	compare --runs 5 --with allocator ./cmd
+	is 1 "$status"
+	is 1 "$(grep -cx 'allocator failed' "$out")"
+	is 0 "$(grep -c 'against' "$out" || true)"
+	is 1 "$(grep -c 'on glibc failed: doc/compatibility.md' "$err")"
+	# and here that it does not
+	compare --runs 5 --with allocator -- sh -c 'kill -11 $$'
+	is 0 "$(grep -c compatibility "$err" || true)"
+}
+
+@test "alloc: the pictures in doc/ are ones that all can read" {
+	need xmllint
+	picture "$ROOT"/doc/*.svg
+}
+
+# -- options of all that measure
+
+@test "alloc compare: CSV has a row a run" {
+	compare --runs 3 --with allocator --csv c.csv -- true
+	is 7 "$(lines c.csv)"
+	is "allocator,run,wall_s,cpu_s,user_s,system_s,rss_kib,faults,\
+syscalls,reused" "$(head -n 1 c.csv)"
+	is "glibc,1 glibc,2 glibc,3 allocator,1 allocator,2 allocator,3" \
+		"$(sed 1d c.csv | cut -d , -f 1,2 | paste -sd ' ')"
+	is 10 "$(awk -F , '{ print NF }' c.csv | sort -u)"
+}
+
+@test "alloc: --prepare runs before each run, outside of its time" {
+	need jq
+	scripted 'echo run >>log; rm ready'
+	for sub in "compare --with allocator" "sweep --to 50 --step 50"; do
+		rm -f log
+		# shellcheck disable=SC2086 # words
+		$sub --runs 2 --json j.json --prepare \
+			'echo "prepare$ALLOC_STATS" >>log; touch ready
+			sleep .2' \
+			-- ./cmd
+		is 0 "$status"
+		is "prepare run" "$(paste -d ' ' - - <log | sort -u)"
+		holds j.json '.allocators // .results |
+			all(.failed == 0 and .wall_s.max < 0.2)'
+	done
+}
+
+@test "alloc: where --prepare fails there was no run" {
+	scripted 'echo >>log'
+	for sub in "compare --with allocator" "sweep --to 0"; do
+		rm -f log
+		# shellcheck disable=SC2086 # words
+		$sub -i --runs 2 --warmup 0 --prepare 'exit 4' -- ./cmd
+		is 1 "$status"
+		claims_nothing
+		grep -q '^alloc: 2 runs of .* could not be prepared: ' "$err"
+		# but to see what it loads
+		is 1 "$(lines log)"
+	done
+	# one that fails but once
+	compare --runs 3 --warmup 0 --with glibc \
+		--prepare 'echo >>tries; [ "$(wc -l <tries)" != 2 ]' -- true
+	is 1 "$status"
+	grep -q '^alloc: 1 run of true on glibc could not be prepared' "$err"
+	is 2 "$(grep -c '^glibc ' "$out")"
+}
+
+@test "alloc: ^C while it prepares leaves nothing" {
+	start compare --prewarm 0 --runs 3 --with glibc \
+		--prepare 'echo >>log; sleep 5' true
+	stops_at_once log
+}
+
+@test "alloc: --show-output shows it, and no input is there" {
+	for sub in "compare --with glibc" "sweep --to 0"; do
+		# shellcheck disable=SC2086 # words
+		$sub --runs 2 --warmup 0 --show-output -- \
+			sh -c 'echo hello; echo oh >&2; cat' <<<input
+		is 0 "$status"
+		# more where the machine was busy
+		above "$(grep -cx hello "$out")" 1
+		is "$(grep -cx hello "$out")" "$(grep -cx oh "$err")"
+		is 0 "$(grep -c input "$out" || true)"
+	done
+}
+
+@test "alloc: a busy machine is told of once" {
+	local busy
+	scripted 'echo >>log; exec sleep 0.1'
+	setsid perl -e 'fork; fork; alarm 20; 1 while 1' 3>&- &
+	busy=$!
+	bare "$alloc" compare --prewarm 0 --runs 5 \
+		--with "allocator,$libs/other.so" ./cmd >"$out" 2>"$err"
+	kill -- "-$busy"
+	cat "$out" "$err"
+	is 1 "$(grep -c 'busy during [0-9]* of 15 runs$' "$err")"
+	# two before, 3 to warm up, and 15 of which each was repeated
+	above "$(lines log)" 22
+}
+
+# The first run is as short as all are when it is quiet.
+@test "alloc: on a busy machine repeats end at three times the quiet time" {
+	local busy
+	scripted 'echo >>log; [ "$(wc -l <log)" -gt 1 ] || exec sleep 0.1' \
+		'exec sleep 0.4'
+	setsid perl -e 'fork; fork; alarm 20; 1 while 1' 3>&- &
+	busy=$!
+	bare "$alloc" compare --prewarm 0 --warmup 0 --runs 7 --with glibc \
+		./cmd >"$out" 2>"$err"
+	kill -- "-$busy"
+	cat "$out" "$err"
+	grep -q 'busy during [5-7] of 7 runs$' "$err"
+	# without an end 21
+	above "$(lines log)" 7
+	above 11 "$(lines log)"
 }
 
 @test "alloc: the user's ALLOC_STATS gets no line from a check" {
@@ -1470,7 +1812,7 @@ verdict()
 	is 2 "$(grep -c '^alloc: 2 runs of sh on .* ended' "$err")"
 	compare --runs 2 --with allocator -i --json j.json -- sh -c 'exit 3'
 	is 0 "$status"
-	is 2 "$(sed 1d "$out" | grep -c '^glibc \|^allocator ')"
+	is 4 "$(sed 1d "$out" | grep -c '^glibc \|^allocator  ')"
 	holds j.json '.allocators | all(.runs == 2)'
 	# each side but once
 	scripted 'echo >>log; [ "$(wc -l <log)" != 4 ]'
@@ -1490,7 +1832,7 @@ verdict()
 	kill -INT -- "-$pid"
 	finish
 	is 130 "$status"
-	is 2 "$(sed 1d "$out" | grep -c '^glibc \|^allocator ')"
+	is 4 "$(sed 1d "$out" | grep -c '^glibc \|^allocator  ')"
 }
 
 @test "alloc: ^C leaves nothing while it checks what is loaded" {
@@ -1551,7 +1893,10 @@ fake()
 		["glibc", "allocator"] and (.allocators | all(.runs == 3))))'
 	is 3 "$(grep -c '^| one | 1.000 | ' t.md)"
 	is 3 "$(grep -c '^| geometric mean | 1.000 | ' t.md)"
-	is 1 "$(grep -c '^| one | What sleeps long. | 0.0[2-9]' t.md)"
+	is 1 "$(grep -cE \
+		'^\| one \| What sleeps long. \|( 0.0[2-9][0-9] \|){3}' t.md)"
+	is 1 "$(grep -c "^  can't tell (3 runs): one, two$" <(sed -n \
+		'/^allocator against glibc in time$/,/^allo.*RSS$/p' "$out"))"
 	grep -q '^# ' t.md
 	# a column in each row of each table
 	is "" "$(awk -F'|' '/^\|/ && n && NF != n { print } { n = NF }
@@ -1567,6 +1912,50 @@ fake()
 	same computed printed
 	is "1.000 1.000" "$(sed -n 's/^one *//p' "$out" | tail -n 1 |
 		tr -s ' ')"
+}
+
+@test "alloc bench: which workloads are faster, and which are not" {
+	fake one 'case $LD_PRELOAD in "") sleep 0.06 ;; *) sleep 0.02 ;; esac'
+	fake two 'case $LD_PRELOAD in "") sleep 0.02 ;; *) sleep 0.06 ;; esac'
+	fake ten 'exec sleep 0.3'
+	fake bad 'case $LD_PRELOAD in "") ;; *) exit 1 ;; esac'
+	bench --runs 5 --warmup 0 --with allocator
+	is 1 "$status"
+	sed -n '/^allocator against glibc in time$/,/^allo.*RSS$/p' "$out" >said
+	grep -qx '  faster: one' said
+	grep -qx '  slower: two' said
+	grep -qxE '  the same within [0-4]\.[0-9] %: ten' said
+	is 5 "$(lines said)"
+	grep -qx '  failed: bad' "$out"
+}
+
+@test "alloc bench: pictures of 1, 2 and 24 workloads, and CSV" {
+	need gnuplot xmllint
+	local i
+	for i in {1..24}; do
+		fake "workload$i" ':'
+	done
+	bench --only workload1 --runs 5 --warmup 0 --svg p.svg --png p.png \
+		--with allocator --csv c.csv
+	picture p.svg
+	png p.png
+	grep -q 'medians of the workload workload1' p.svg
+	grep -q '95 % interval of the ratio' p.svg
+	is 11 "$(lines c.csv)"
+	is "workload,allocator,run,wall_s" \
+		"$(head -n 1 c.csv | cut -d , -f 1-4)"
+	is "workload1,glibc,1" "$(sed -n 2p c.csv | cut -d , -f 1-3)"
+	bench --only workload1,workload2 --runs 1 --warmup 0 --svg p.svg \
+		--with glibc
+	picture p.svg
+	is 2 "$(grep -c 'mean over 2 workloads: workload1, workload2' p.svg)"
+	bench --runs 1 --warmup 0 --svg p.svg --with \
+		"allocator,$libs/other.so,$libs/big.so,$libs/slow.so"
+	picture p.svg
+	xmllint --xpath 'string(/)' p.svg >text
+	for i in {1..24}; do
+		is 2 "$(grep -cw "workload$i" text)"
+	done
 }
 
 @test "alloc bench: how long calls take, from the workloads that tell" {
@@ -1607,7 +1996,7 @@ mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 	bench --runs 1 --warmup 0 --only one --json j.json --md t.md \
 		--with "$libs/crash.so,allocator"
 	is 1 "$status"
-	grep -q '^alloc: 1 run of .* on crash.so were killed by signal 6' \
+	grep -q '^alloc: 1 run of .* on crash.so was killed by signal 6' \
 		"$err"
 	is 6 "$(grep -cE '^(one|mean) +1\.000 +failed +[0-9]' "$out")"
 	holds j.json '[.workloads[0].allocators[].runs] == [1, 0, 1]'
@@ -1665,10 +2054,10 @@ mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 	refused "*--thresh*" run --thresh
 	refused "*--stats*" run --stats=1 true
 	for sub in from to step runs warmup metric out json csv svg png \
-		prewarm lib; do
+		prewarm lib prepare; do
 		refused "*--$sub*" sweep --$sub
 	done
-	for sub in with runs warmup json md svg prewarm lib; do
+	for sub in with runs warmup json csv md svg png prewarm lib prepare; do
 		refused "*--$sub*" compare --$sub
 		refused "*--$sub*" bench --$sub
 	done
@@ -1761,13 +2150,13 @@ mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 			--runs 1 --$option /no/such/x.$option ./cmd
 		is 0 "$(lines log)"
 	done
-	for option in json md svg; do
+	for option in json csv md svg png; do
 		refused "alloc: */no/such/x*" compare --prewarm 0 --runs 1 \
 			--with glibc --$option /no/such/x.$option ./cmd
 		is 0 "$(lines log)"
 	done
 	fake one 'echo >>log'
-	for option in json md svg; do
+	for option in json csv md svg png; do
 		refused "alloc: */no/such/x*" bench --prewarm 0 --runs 1 \
 			--with glibc --$option /no/such/x.$option
 		is 0 "$(lines log)"
@@ -1798,7 +2187,7 @@ mean 91 91" "$(sed -n '/^longest, us /,/^mean/p' "$out" | tail -n +2 |
 		# --svg may have no gnuplot
 		is 2 "$status" || [ $option = svg ]
 		is "0 50" "$(sed -n '3,4s/ .*//p' "$out" | paste -sd ' ')"
-		[ -n "$(recommended)" ]
+		grep -q "^no recommendation: " "$out"
 		[ $option = json ] || holds j.json '.results | length == 2'
 		[ $option = csv ] || is 3 "$(lines c.csv)"
 		[ $option = out ] || is "0 50" "$(labels benchmark.out)"

@@ -256,28 +256,38 @@ static void pass_signals_on(void)
 	signal(SIGPIPE, SIG_IGN); /* nobody reads the statistics */
 }
 
+_Noreturn static void not_started(const char *name, int error)
+{
+	fail("%s could not be started: %s", name, strerror(error));
+}
+
 /* Prints what the processes of CMD have written, and ends as CMD did. */
 _Noreturn static void run_with_statistics(char **cmd)
 {
 	char *path = temp_file(TEMP_STATS), line[512];
 	sigset_t all, old;
 	siginfo_t info;
-	int status;
+	int status, told[2], error = 0;
 	pid_t pid;
 	FILE *f;
 
 	setenv("ALLOC_STATS", path, 1);
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &old);
-	pid = fork();
+	pid = pipe2(told, O_CLOEXEC) < 0 ? -1 : fork();
 	if (pid < 0)
 		fail("no process can be started: %s", strerror(errno));
 	if (pid == 0) {
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		signal(SIGCHLD, old_chld);
 		execvp(cmd[0], cmd);
-		fail("%s: %s", cmd[0], strerror(errno));
+		error = errno;
+		_exit(write(told[1], &error, sizeof(error)) < 0);
 	}
+	close(told[1]);
+	if (read(told[0], &error, sizeof(error)) > 0)
+		not_started(cmd[0], error);
+	close(told[0]);
 	running = pid;
 	pass_signals_on();
 	sigprocmask(SIG_SETMASK, &old, NULL);
@@ -286,6 +296,9 @@ _Noreturn static void run_with_statistics(char **cmd)
 		;
 	running = 0;
 	waitpid(pid, &status, 0);
+	if (status)
+		report_end(cmd[0], WIFSIGNALED(status) ? -WTERMSIG(status) :
+							 WEXITSTATUS(status));
 	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
 		fputs(line, stderr);
@@ -347,7 +360,7 @@ int run_main(int argc, char **argv)
 		run_with_statistics(argv);
 	signal(SIGCHLD, old_chld);
 	execvp(argv[0], argv);
-	fail("%s: %s", argv[0], strerror(errno));
+	not_started(argv[0], errno);
 }
 
 /* -- main */

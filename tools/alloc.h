@@ -86,8 +86,31 @@ struct ratio {
 
 double median(const double *v, size_t n);
 double mad(const double *v, size_t n);
+double least(const double *v, size_t n);
+double most(const double *v, size_t n);
 uint64_t random_next(uint64_t *state);
 struct ratio ratio_of(const double *a, size_t na, const double *b, size_t nb);
+
+/* -- verdict.c */
+
+enum { RUNS_MIN = 5 }; /* fewer can't tell a difference from noise */
+#define SAME_MAX 0.05  /* as a part: what may be more than that can't be told */
+
+enum finding { LESS, MORE, SAME, CANT_TELL, FINDINGS };
+
+struct verdict {
+	enum finding finding;
+	struct ratio ratio; /* of the first to the second */
+	double within;      /* how far its interval is from 1 */
+	size_t runs;        /* of the one that has fewer */
+};
+
+struct verdict verdict_of(const double *a, size_t na, const double *b,
+			  size_t nb);
+/* In words: `less` and `more` say what that is, of time "faster" */
+char *verdict_text(const struct verdict *v, const char *less, const char *more);
+char *same_within(double part);
+char *run_count(size_t runs);
 
 /* -- launch.c: the process that starts and measures one run */
 
@@ -109,7 +132,8 @@ const char *self_path(void);
 char *beside(const char *place);
 char *library_path(const char *named);
 /* A number is worth nothing if the library was not there: fails then. */
-void check_loaded(char **cmd, const char *so);
+struct settings;
+void check_loaded(char **cmd, const char *so, const struct settings *set);
 void check_command(char **cmd); /* in alloc.c */
 
 /* -- measure.c: runs of a program, side by side */
@@ -127,7 +151,9 @@ struct settings {
 	long prewarm;      /* MiB; -1: what suits the machine */
 	bool ignore;       /* any exit status counts */
 	bool help;
-	const char *lib, *json, *svg;
+	bool show_output;    /* of the program */
+	const char *prepare; /* for a shell, before each run; NULL: none */
+	const char *lib, *json, *csv, *svg, *png;
 	const char *with, *md; /* of those that compare allocators */
 };
 
@@ -138,8 +164,12 @@ struct settings {
 		{ "prewarm", required_argument, NULL, 'W' }, \
 		{ "ignore-failure", no_argument, NULL, 'i' }, \
 		{ "lib", required_argument, NULL, 'l' }, \
+		{ "prepare", required_argument, NULL, 'B' }, \
+		{ "show-output", no_argument, NULL, 'O' }, \
 		{ "json", required_argument, NULL, 'j' }, \
+		{ "csv", required_argument, NULL, 'C' }, \
 		{ "svg", required_argument, NULL, 'v' }, \
+		{ "png", required_argument, NULL, 'P' }, \
 		{ "help", no_argument, NULL, 'h' }, \
 	{ \
 		NULL, 0, NULL, 0 \
@@ -162,9 +192,15 @@ struct side {
 	size_t noisy; /* of these, with a busy machine */
 	size_t failed;
 	size_t lost;  /* of these, that do not count */
-	int status;   /* of the last that failed; negative: a signal */
+	int status;   /* of the last that failed; negative: see below */
+	bool mixed;   /* the others had another */
+	double least; /* seconds that a run took, with all around it */
+	double turns; /* in all rounds */
 	double *once; /* of bench: END_RSS and on; or NULL */
 };
+
+/* Status of a run that was none; those of signals are above these */
+enum { NOT_STARTED = -1000, NOT_PREPARED = -1001 };
 
 struct plan {
 	char **cmd;
@@ -175,7 +211,17 @@ struct plan {
 };
 
 void measure_all(const struct plan *p);
+/* Runs the command of --prepare, if there is one; false: it failed. */
+bool prepare(const struct settings *set);
+char *ended(int status); /* how a failed run did, in words */
+void report_end(const char *what, int status);
 void report_failed(const char *what, const struct side *s);
+
+struct tally {
+	size_t runs, noisy, lost;
+};
+void add_up(struct tally *t, const struct side *s, size_t n);
+void report_noisy(const struct tally *t);
 double middle(const struct side *s, enum metric m); /* the median */
 
 /* -- field.c: allocators side by side */
@@ -183,8 +229,6 @@ double middle(const struct side *s, enum metric m); /* the median */
 /* What bench asks for in a run of its own, by these names */
 enum { END_RSS = METRICS, P999, LONGEST, ONCE_END };
 extern const char *const once_names[ONCE_END - END_RSS];
-
-enum { RUNS_MIN = 5 }; /* fewer can't tell a difference from noise */
 
 #define SIDES 32
 #define OURS "allocator"
@@ -199,22 +243,60 @@ void choose_sides(struct field *f, const char *with, const char *lib);
 /* False when no run counts. */
 bool measure_field(struct field *f, char **cmd, struct settings *set,
 		   const char *what);
-size_t runs_lost(const struct field *f);
+const struct side *ours(const struct field *f); /* NULL: not among them */
 /* Widens a range to how many runs of each side count. */
 void count_runs(const struct field *f, size_t *least, size_t *most);
 struct ratio to_first(const struct field *f, size_t i, enum metric m);
 void json_sides(FILE *out, const struct field *f);
-/* Bars of time and peak RSS, side by side for each allocator */
-void plot_ratios(const struct field *f, const struct ratio (*r)[2],
-		 const char *title, const char *path);
+/* A line for each run; `before` and a comma begin it, if it is not NULL. */
+void csv_sides(FILE *out, const struct field *f, const char *before);
 void md_machine(FILE *out);
 void md_range(FILE *out, size_t least, size_t most);
+
+/* -- report.c: what bench has found */
+
+struct workload {
+	char *name, *path;
+	const char *about;
+	struct field field;
+};
+
+/* Of a metric or what is asked once; of allocator k */
+double cell_of(const struct workload *w, size_t k, int m);
+double geometric(const struct workload *w, size_t n, size_t k, int m);
+void bench_tables(FILE *out, const struct workload *w, size_t n, bool md);
+void bench_verdicts(const struct workload *w, size_t n);
+void write_report(const struct workload *w, size_t n,
+		  const struct settings *set);
+
+/* -- advice.c */
+
+enum advised { CANT_ADVISE, ADVISE_FIRST, ADVISE_MORE };
+
+struct advice {
+	enum advised advised; /* no threshold, the first, a larger one */
+	size_t pick;
+	size_t plateau, width;   /* where it begins, and how many it has */
+	size_t runs;             /* of the first or the pick: the fewer */
+	double noise;            /* as a part of a time */
+	struct ratio first;      /* the first threshold to the plateau */
+	struct ratio end, start; /* pick to plateau, pick to the first */
+};
+
+struct advice advise(const struct side *s, size_t n);
+void print_advice(const struct side *s, size_t n, const struct advice *a);
+char *why(const struct side *s, const struct advice *a); /* for a picture */
+char *runs_each(const struct side *s, size_t n);
+void json_advice(FILE *out, const struct side *s, const struct advice *a);
 
 /* -- plot.c: files that others read */
 
 void json_string(FILE *out, const char *s);
 void json_values(FILE *out, const double *v, size_t n);
 void json_command(FILE *out, char **cmd);
+/* The names of all that is measured, and the values of a run */
+void csv_names(FILE *out);
+void csv_run(FILE *out, const struct side *s, size_t run);
 void json_number(FILE *out, double v); /* null for NAN */
 void check_output(const char *path);
 /* What is written goes to the file in the end: says so if it can't. */
@@ -223,15 +305,33 @@ void close_output(FILE *out, const char *path);
 /* Of the program, when all has been written that can be */
 int end_status(bool failed);
 
-struct plot {
-	const char *title, *ylabel;
-	const char **label;
-	const double *value, *low, *high; /* low, high: NULL or whiskers */
-	size_t n;
-	size_t mark; /* the bar that stands out; n: none */
+/* -- picture.c: bars drawn by gnuplot */
+
+struct plot_bar {
+	double value;     /* NAN: there is none */
+	double low, high; /* of its whisker; NAN: none */
 };
-/* By gnuplot, as "svg" or "pngcairo". */
-void plot_bars(const struct plot *p, const char *path, const char *terminal);
+
+struct plot {
+	const char *title, *subtitle; /* in lines as needed */
+	const char *xlabel, *ylabel;
+	size_t n;
+	const char **label; /* n */
+	struct plot_series {
+		const char *name;
+		enum metric metric;   /* which color it has */
+		struct plot_bar *bar; /* n */
+	} series[2];                  /* side by side */
+	size_t count;                 /* of them */
+	const char *whiskers;         /* what they are */
+	size_t mark;                  /* the bar of another color; n: none */
+	const char *marked;           /* what it is */
+	bool ratios;                  /* with a line at 1 */
+};
+
+struct plot_bar *plot_new(struct plot *p, const char *name, enum metric m);
+/* To the files of --svg and --png */
+void plot_draw(const struct plot *p, const struct settings *set);
 
 /* -- the subcommands */
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -20,10 +19,11 @@ static const char bench_help[] =
 	"  --list         the workloads, and what in real life behaves so\n"
 	"  --only NAMES   some of them, with commas between\n"
 	"  --with LIST, --runs N (5), --warmup N, --prewarm MIB, --lib FILE,\n"
-	"  -i, --ignore-failure   as for alloc compare\n"
-	"  --json FILE    all that was measured\n"
-	"  --md FILE      a report in Markdown\n"
-	"  --svg FILE     a picture of the geometric means, by gnuplot\n"
+	"  -i, --ignore-failure, --prepare CMD, --show-output\n"
+	"                 as for alloc compare\n"
+	"  --json FILE, --csv FILE   all that was measured\n"
+	"  --md FILE                 a report in Markdown\n"
+	"  --svg FILE, --png FILE    a picture of the geometric means\n"
 	"  --help         this\n"
 	"\n"
 	"Exit status: 0; 1 if a workload failed; 2 for bad usage; 130 after\n"
@@ -58,12 +58,6 @@ static bool parse(int argc, char **argv)
 }
 
 /* -- the programs */
-
-struct workload {
-	char *name, *path;
-	const char *about;
-	struct field field;
-};
 
 static char *bench_dir(void)
 {
@@ -109,9 +103,10 @@ static const char *ask(char *path, const char *so)
 	const char *args[] = { "-o", "/dev/null", "-p", so ? so : "", NULL };
 	ssize_t n, len = 0;
 	struct rusage ru;
-	int fd[2];
+	int fd[2], status;
 	pid_t pid;
 
+	prepare(&opt.set);
 	if (pipe2(fd, O_CLOEXEC) < 0)
 		fail("no pipe: %s", strerror(errno));
 	pid = launch(args, (char *[]){ path, NULL }, env, fd[1]);
@@ -121,7 +116,9 @@ static const char *ask(char *path, const char *so)
 		len += n;
 	close(fd[0]);
 	line[len] = '\0';
-	launch_wait(pid, &ru);
+	status = launch_wait(pid, &ru);
+	if (status && (!opt.set.ignore || status < 0 || status > 128))
+		line[0] = '\0';
 	return line;
 }
 
@@ -188,172 +185,59 @@ static bool run_workload(struct workload *w, const struct field *sides)
 	return measure_field(&w->field, cmd, &opt.set, w->name);
 }
 
-/* Ratios to glibc's, and times that not all workloads tell */
-static double cell_of(const struct workload *w, size_t k, int m)
+/* Of one workload the interval; of more the least and the largest ratio */
+static struct plot_bar mean_bar(const struct workload *w, size_t n, size_t k,
+				enum metric m)
 {
-	const struct side *s = w->field.side;
+	struct plot_bar bar = { geometric(w, n, k, (int)m), NAN, NAN };
+	const struct side *side = w[0].field.side;
 
-	switch (m) {
-	case END_RSS: return s[k].once[0] / s[0].once[0];
-	case P999: return s[k].once[P999 - END_RSS];
-	case LONGEST: return s[k].once[LONGEST - END_RSS] / 1000;
-	default: return to_first(&w->field, k, (enum metric)m).value;
+	if (!k || isnan(bar.value))
+		return bar;
+	if (n == 1 && side[0].runs >= RUNS_MIN && side[k].runs >= RUNS_MIN) {
+		bar.low = to_first(&w[0].field, k, m).low;
+		bar.high = to_first(&w[0].field, k, m).high;
 	}
-}
-
-static const char *title_of(int m)
-{
-	switch (m) {
-	case END_RSS: return "RSS when freed";
-	case P999: return "p99.9 call, ns";
-	case LONGEST: return "longest, us";
-	default: return metrics[m].title;
+	for (size_t i = 0; n > 1 && i < n; i++) {
+		bar.low = fmin(bar.low, cell_of(&w[i], k, (int)m));
+		bar.high = fmax(bar.high, cell_of(&w[i], k, (int)m));
 	}
-}
-
-/* Of all workloads that tell; NAN for a side that failed in one of them */
-static double geometric(const struct workload *w, size_t n, size_t k, int m)
-{
-	double sum = 0, rows = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (!isnan(cell_of(&w[i], 0, m))) {
-			sum += log(cell_of(&w[i], k, m));
-			rows++;
-		}
-	return exp(sum / rows);
-}
-
-static void bench_row(FILE *out, const char *name, const double *v, size_t n,
-		      int digits, bool md)
-{
-	fprintf(out, md ? "| %s |" : "%-16s", name);
-	for (size_t k = 0; k < n; k++)
-		fprintf(out, md ? " %s |" : "%11s",
-			isnan(v[k]) ? "failed" :
-				      formatted("%.*f", digits, v[k]));
-	fputc('\n', out);
-}
-
-/* A row each, a column an allocator; the last row has the geometric means. */
-static void bench_table(FILE *out, const struct workload *w, size_t n, int m,
-			bool md)
-{
-	const struct field *f = &w[0].field;
-	int digits = m > END_RSS ? 0 : 3;
-	double v[SIDES] = { 0 };
-
-	if (isnan(geometric(w, n, 0, m)))
-		return; /* no workload tells */
-	fprintf(out, md ? "| %s |" : "%-16s", title_of(m));
-	for (size_t k = 0; k < f->n; k++)
-		fprintf(out, md ? " %s |" : "%11.10s", f->side[k].name);
-	fputs(md ? "\n|---|" : "", out);
-	for (size_t k = 0; md && k < f->n; k++)
-		fputs("--:|", out);
-	fputc('\n', out);
-	for (size_t i = 0; i < n; i++) {
-		for (size_t k = 0; k < f->n; k++)
-			v[k] = cell_of(&w[i], k, m);
-		if (!isnan(v[0]))
-			bench_row(out, w[i].name, v, f->n, digits, md);
-	}
-	for (size_t k = 0; k < f->n; k++)
-		v[k] = geometric(w, n, k, m);
-	bench_row(out, md ? "geometric mean" : "mean", v, f->n, digits, md);
-	fputc('\n', out);
-}
-
-static const int tables[] = { WALL, RSS, END_RSS, P999, LONGEST };
-
-static void bench_tables(FILE *out, const struct workload *w, size_t n, bool md)
-{
-	for (size_t i = 0; i < COUNT(tables); i++)
-		bench_table(out, w, n, tables[i], md);
+	return bar;
 }
 
 static void plot_means(const struct workload *w, size_t n)
 {
+	static const enum metric what[] = { WALL, RSS };
 	const struct field *f = &w[0].field;
-	struct ratio r[SIDES][2];
+	struct plot p = { .xlabel = "allocator",
+			  .ylabel = "ratio to glibc: smaller is better",
+			  .ratios = true,
+			  .title = "alloc bench" };
+	char *names = copy(w[0].name);
 
-	for (size_t k = 0; k < f->n; k++)
-		for (int i = 0; i < 2; i++) {
-			double mean = geometric(w, n, k, i ? RSS : WALL);
+	for (size_t i = 1; i < n; i++)
+		names = formatted("%s, %s", names, w[i].name);
+	p.subtitle = n == 1 ? formatted("medians of the workload %s", names) :
+			      formatted("geometric mean over %zu workloads: "
+					"%s",
+					n, names);
+	p.whiskers = n == 1 ? "95 % interval of the ratio" :
+			      "least and largest of the workloads";
+	p.n = p.mark = f->n;
+	p.label = need(f->n, sizeof(*p.label));
+	for (size_t m = 0; m < COUNT(what); m++) {
+		struct plot_bar *bar =
+			plot_new(&p, metrics[what[m]].title, what[m]);
 
-			r[k][i] = (struct ratio){ mean, mean, mean };
+		for (size_t k = 0; k < f->n; k++) {
+			bar[k] = mean_bar(w, n, k, what[m]);
+			p.label[k] = isnan(bar[k].value) ?
+					     formatted("%s (failed)",
+						       f->side[k].name) :
+					     f->side[k].name;
 		}
-	plot_ratios(f, r, "geometric mean over all workloads", opt.set.svg);
-}
-
-static const char *libc_version(void)
-{
-	static char version[128];
-	size_t n = confstr(_CS_GNU_LIBC_VERSION, version, sizeof(version));
-
-	return n ? version : "the C library";
-}
-
-/* The version of the Debian package that a peer's library belongs to. */
-static void md_version(FILE *out, const struct side *s)
-{
-	char version[128] = "", cmd[PATH_MAX + 128];
-	FILE *f;
-
-	if (!s->so || strchr(s->so, '\''))
-		return;
-	snprintf(cmd, sizeof(cmd),
-		 "p=$(dpkg -S '%s' 2>/dev/null) && "
-		 "dpkg-query -W -f '${Package} ${Version}' ${p%%%%:*}",
-		 s->so);
-	f = popen(cmd, "r");
-	if (f && !fgets(version, sizeof(version), f))
-		version[0] = '\0';
-	if (f)
-		pclose(f);
-	fprintf(out, "; %s is %s%s%s", s->name, strrchr(s->so, '/') + 1,
-		version[0] ? ", " : "", version);
-}
-
-static void write_report(const struct workload *w, size_t n)
-{
-	FILE *out = open_output();
-	const struct field *f = &w[0].field;
-	size_t least = SIZE_MAX, most = 0;
-
-	for (size_t i = 0; i < n; i++)
-		count_runs(&w[i].field, &least, &most);
-	fputs("# Benchmarks\n\nWritten by `make bench`. ", out);
-	md_machine(out);
-	fputs("\n`alloc bench` ran each workload ", out);
-	md_range(out, least, most);
-	fprintf(out,
-		" times on each allocator, interleaved, after %ld runs\n"
-		"that do not count and with warm memory. Times and peak RSS "
-		"are ratios of medians to\nglibc's, RSS when freed is the "
-		"ratio of one run, and calls are in ns and us: smaller\nis "
-		"better. `alloc bench --only NAME` repeats a row.\n\nglibc "
-		"is %s",
-		opt.set.warmup, libc_version());
-	for (size_t k = 1; k < f->n; k++)
-		md_version(out, &f->side[k]);
-	fputs(".\n\n", out);
-	if (opt.set.svg)
-		fprintf(out, "![geometric means](<%s>)\n\n",
-			shown(basename(opt.set.svg), SIZE_MAX));
-	fputs("Calls of malloc and free are timed in a run of their own; that "
-	      "includes some 20 ns\nfor the clock, and what the kernel does "
-	      "meanwhile.\n\n",
-	      out);
-	bench_tables(out, w, n, true);
-	fputs("| workload | what behaves so | glibc: s | glibc: MiB |\n"
-	      "|---|---|--:|--:|\n",
-	      out);
-	for (size_t i = 0; i < n; i++)
-		fprintf(out, "| %s | %s | %.3f | %.1f |\n", w[i].name,
-			w[i].about, middle(&w[i].field.side[0], WALL),
-			middle(&w[i].field.side[0], RSS) / 1024);
-	close_output(out, opt.set.md);
+	}
+	plot_draw(&p, &opt.set);
 }
 
 static void write_bench_json(const struct workload *w, size_t n)
@@ -372,12 +256,40 @@ static void write_bench_json(const struct workload *w, size_t n)
 	close_output(out, opt.set.json);
 }
 
+static void write_bench_csv(const struct workload *w, size_t n)
+{
+	FILE *out = open_output();
+
+	fputs("workload,allocator,run", out);
+	csv_names(out);
+	for (size_t i = 0; i < n; i++)
+		csv_sides(out, &w[i].field, w[i].name);
+	close_output(out, opt.set.csv);
+}
+
+/* What was measured, for people and for files */
+static void write_all(const struct workload *w, size_t n)
+{
+	puts("ratios to glibc, smaller is better; RSS when freed and calls are "
+	     "of one run\n");
+	bench_tables(stdout, w, n, false);
+	bench_verdicts(w, n);
+	if (opt.set.json)
+		write_bench_json(w, n);
+	if (opt.set.csv)
+		write_bench_csv(w, n);
+	plot_means(w, n);
+	if (opt.set.md)
+		write_report(w, n, &opt.set);
+}
+
 int bench_main(int argc, char **argv)
 {
 	struct workload *w;
 	static struct field sides;
 	size_t n, done = 0;
-	bool failed = false, measured;
+	struct tally sum = { .runs = 0 };
+	bool measured;
 
 	if (!parse(argc, argv)) {
 		fputs(bench_help, stdout);
@@ -392,26 +304,22 @@ int bench_main(int argc, char **argv)
 		return 0;
 	check_output(opt.set.json);
 	check_output(opt.set.md);
+	check_output(opt.set.csv);
 	check_output(opt.set.svg);
+	check_output(opt.set.png);
 	choose_sides(&sides, opt.set.with, opt.set.lib);
 	catch_interrupts();
 	for (size_t i = 0; i < n && !interrupted; i++) {
 		w[done] = w[i];
 		measured = run_workload(&w[done], &sides);
-		failed |= runs_lost(&w[done].field) > 0;
+		add_up(&sum, w[done].field.side, sides.n);
 		done += measured;
 	}
 	if (!done) {
 		warn("nothing was measured");
 		return interrupted ? 130 : 1;
 	}
-	puts("ratios to glibc, smaller is better\n");
-	bench_tables(stdout, w, done, false);
-	if (opt.set.json)
-		write_bench_json(w, done);
-	if (opt.set.svg)
-		plot_means(w, done);
-	if (opt.set.md)
-		write_report(w, done);
-	return end_status(failed);
+	report_noisy(&sum);
+	write_all(w, done);
+	return end_status(sum.lost > 0);
 }

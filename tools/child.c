@@ -191,7 +191,8 @@ static int is_loaded(char **cmd, const char *so)
 	struct rusage ru;
 	FILE *f;
 
-	launch_wait(launch(args, cmd, env, -1), &ru);
+	if (launch_wait(launch(args, cmd, env, -1), &ru) == 127)
+		fail("%s could not be started", cmd[0]);
 	f = fopen(file, "r");
 	if (f && fscanf(f, "%d %d", &loaded, &total) != 2)
 		total = 0;
@@ -201,9 +202,12 @@ static int is_loaded(char **cmd, const char *so)
 	return total ? loaded > 0 : -1;
 }
 
-void check_loaded(char **cmd, const char *so)
+void check_loaded(char **cmd, const char *so, const struct settings *set)
 {
-	int loaded = is_loaded(cmd, so);
+	int loaded;
+
+	prepare(set);
+	loaded = is_loaded(cmd, so);
 
 	if (interrupted)
 		return;

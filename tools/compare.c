@@ -3,6 +3,7 @@
  */
 #include "alloc.h"
 #include <getopt.h>
+#include <math.h>
 
 static const char compare_help[] =
 	"usage: alloc compare [OPTION...] [--] CMD...\n"
@@ -16,10 +17,13 @@ static const char compare_help[] =
 	"                 all that are installed\n"
 	"  --runs N       that count, of each (7)\n"
 	"  --warmup N     before, that do not count (1)\n"
-	"  --json FILE    all that was measured\n"
-	"  --md FILE      a table in Markdown\n"
-	"  --svg FILE     a picture, by gnuplot\n"
-	"  -i, --ignore-failure   count runs with a status above 0\n"
+	"  --json FILE, --csv FILE   all that was measured\n"
+	"  --md FILE                 the tables in Markdown\n"
+	"  --svg FILE, --png FILE    a picture, by gnuplot\n"
+	"  -i, --ignore-failure      count runs with a status above 0\n"
+	"  --prepare CMD  for sh, before each run, not timed; if it fails,\n"
+	"                 so did the run\n"
+	"  --show-output  don't throw away what CMD prints\n"
 	"  --prewarm MIB  memory touched and freed before each run; default:\n"
 	"                 400 on virtual machines, where cold memory is slow\n"
 	"  --lib FILE     our library\n"
@@ -42,68 +46,80 @@ static bool parse(int argc, char **argv)
 	return true;
 }
 
-/* For people, or a table in Markdown */
-static void print_rows(FILE *out, const struct field *f, bool md)
+/* What is not known has no number. */
+static char *cell(int digits, double v)
 {
-	if (md)
-		fputs("| allocator | time s | ratio | 95 % | CPU | "
-		      "peak RSS MiB | ratio | faults |\n"
-		      "|---|--:|--:|--:|--:|--:|--:|--:|\n",
-		      out);
-	else
-		fprintf(out, "%-16s %9s %8s %6s %15s %6s %9s %6s %6s\n", "",
-			"time s", "+- MAD", "ratio", "95 %", "CPU", "RSS MiB",
-			"ratio", "faults");
-	for (size_t i = 0; i < f->n; i++) {
-		const struct side *s = &f->side[i];
-		struct ratio wall = to_first(f, i, WALL);
+	return isnan(v) ? "-" : formatted("%.*f", digits, v);
+}
 
-		if (!s->runs) {
-			fprintf(out,
-				md ? "| %s | no run counts | | | | | | |\n" :
-				     "%-16s no run counts\n",
-				s->name);
-			continue;
-		}
+/* Of the ratio to glibc's: glibc has none, and few runs tell none. */
+static char *interval(const struct field *f, size_t i, const struct ratio *r)
+{
+	if (!i || f->side[i].runs < RUNS_MIN || f->side[0].runs < RUNS_MIN)
+		return "-";
+	return formatted("%.3f - %.3f", r->low, r->high);
+}
+
+static void print_row(FILE *out, const struct field *f, size_t i, enum metric m,
+		      bool md)
+{
+	const struct side *s = &f->side[i];
+	const struct ratio r = to_first(f, i, m);
+	double unit = m == RSS ? 1024 : 1;
+	int digits = m == RSS ? 1 : 4;
+
+	if (!s->runs) {
 		fprintf(out,
-			md ? "| %s | %.4f +- %.4f | %.3f | %.3f - %.3f | %.3f |"
-			     " %.1f | %.3f | %.3f |\n" :
-			     "%-16s %9.4f %8.4f %6.3f   %5.3f - %5.3f %6.3f "
-			     "%9.1f %6.3f %6.3f\n",
-			s->name, middle(s, WALL), mad(s->run[WALL], s->runs),
-			wall.value, wall.low, wall.high,
-			to_first(f, i, CPU).value, middle(s, RSS) / 1024,
-			to_first(f, i, RSS).value,
-			to_first(f, i, FAULTS).value);
+			md ? "| %s | failed: %s | | | | | |\n" :
+			     "%-16s failed: %s\n",
+			s->name, ended(s->status));
+		return;
+	}
+	fprintf(out,
+		md ? "| %s | %s | %s | %s | %s | %s | %s |\n" :
+		     "%-16s %9s %9s %9s %6s %15s %6s\n",
+		s->name, cell(digits, middle(s, m) / unit),
+		cell(digits, least(s->run[m], s->runs) / unit),
+		cell(digits, most(s->run[m], s->runs) / unit), cell(3, r.value),
+		interval(f, i, &r),
+		cell(3, to_first(f, i, m == RSS ? FAULTS : CPU).value));
+}
+
+/* For people, or in Markdown: time, and the ratio of CPU time; then memory */
+static void print_tables(FILE *out, const struct field *f, bool md)
+{
+	static const struct {
+		enum metric metric;
+		const char *title, *other;
+	} table[] = { { WALL, "time in s", "CPU" },
+		      { RSS, "peak RSS in MiB", "faults" } };
+
+	for (size_t t = 0; t < COUNT(table); t++) {
+		fprintf(out,
+			md ? "%s| %s | median | min | max | ratio | 95 %% | "
+			     "%s |\n|---|--:|--:|--:|--:|--:|--:|\n" :
+			     "%s%-16s    median       min       max  ratio "
+			     "           95 %% %6s\n",
+			t ? "\n" : "", table[t].title, table[t].other);
+		for (size_t i = 0; i < f->n; i++)
+			print_row(out, f, i, table[t].metric, md);
 	}
 }
 
-static const struct side *ours(const struct field *f)
+static void print_verdict(const struct side *us, const struct side *s,
+			  enum metric m)
 {
-	for (size_t i = 0; i < f->n; i++)
-		if (strcmp(f->side[i].name, OURS) == 0)
-			return &f->side[i];
-	return NULL;
-}
+	const struct verdict v =
+		verdict_of(us->run[m], us->runs, s->run[m], s->runs);
+	const char *text;
 
-static void print_verdict(const char *other, const char *what,
-			  const struct ratio *r, bool enough)
-{
-	if (!enough)
-		printf("  %s in %s: too few runs to tell\n", other, what);
-	else if (r->low > 1 && r->value >= 1.005)
-		printf("  loses to %s in %s: %.1f %% more (95 %%: %.1f to "
-		       "%.1f)\n",
-		       other, what, 100 * (r->value - 1), 100 * (r->low - 1),
-		       100 * (r->high - 1));
-	else if (r->high < 1 && r->value <= 0.995)
-		printf("  beats %s in %s: %.1f %% less (95 %%: %.1f to %.1f)\n",
-		       other, what, 100 * (1 - r->value), 100 * (1 - r->high),
-		       100 * (1 - r->low));
+	if (!s->runs)
+		text = formatted("%s failed", s->name);
+	else if (m == RSS)
+		text = verdict_text(&v, "less memory", "more memory");
 	else
-		printf("  %s in %s: no difference beyond the noise "
-		       "(%.3f to %.3f)\n",
-		       other, what, r->low, r->high);
+		text = verdict_text(&v, "faster", "slower");
+	printf("  against %s: %s\n", s->name, text);
 }
 
 static void print_verdicts(const struct field *f)
@@ -111,20 +127,18 @@ static void print_verdicts(const struct field *f)
 	static const enum metric what[] = { WALL, RSS };
 	const struct side *us = ours(f);
 
-	if (us)
-		puts(OURS);
-	for (size_t m = 0; us && m < COUNT(what); m++)
-		for (size_t i = 0; i < f->n; i++) {
-			const struct side *s = &f->side[i];
-			struct ratio r = ratio_of(us->run[what[m]], us->runs,
-						  s->run[what[m]], s->runs);
-
-			if (s != us)
-				print_verdict(s->name, metrics[what[m]].title,
-					      &r,
-					      us->runs >= RUNS_MIN &&
-						      s->runs >= RUNS_MIN);
-		}
+	if (!us || f->n < 2)
+		return;
+	if (!us->runs) {
+		puts("\n" OURS " failed");
+		return;
+	}
+	for (size_t m = 0; m < COUNT(what); m++) {
+		printf("\n" OURS " in %s\n", metrics[what[m]].title);
+		for (size_t i = 0; i < f->n; i++)
+			if (&f->side[i] != us)
+				print_verdict(us, &f->side[i], what[m]);
+	}
 }
 
 /* As code in Markdown: the fence is longer than what looks like one inside. */
@@ -153,12 +167,12 @@ static void write_md(const struct field *f, char **cmd)
 	md_command(out, cmd);
 	fputs(": medians of ", out);
 	md_range(out, least, most);
-	fputs(" runs, interleaved, with the median distance from them; ratios "
-	      "to glibc. ",
+	fputs(" runs, interleaved, with the least and the most; ratios to "
+	      "glibc. ",
 	      out);
 	md_machine(out);
 	fputc('\n', out);
-	print_rows(out, f, true);
+	print_tables(out, f, true);
 	close_output(out, set.md);
 }
 
@@ -174,20 +188,57 @@ static void write_json(const struct field *f, char **cmd)
 	close_output(out, set.json);
 }
 
-static void draw(const struct field *f, const char *title)
+static void write_csv(const struct field *f)
 {
-	struct ratio r[SIDES][2];
+	FILE *out = open_output();
 
-	for (size_t i = 0; i < f->n; i++) {
-		r[i][0] = to_first(f, i, WALL);
-		r[i][1] = to_first(f, i, RSS);
+	fputs("allocator,run", out);
+	csv_names(out);
+	csv_sides(out, f, NULL);
+	close_output(out, set.csv);
+}
+
+static const char *side_label(const struct field *f, size_t i)
+{
+	const struct side *s = &f->side[i];
+
+	return s->runs ? s->name : formatted("%s (failed)", s->name);
+}
+
+static void draw(const struct field *f, char **cmd)
+{
+	static const enum metric what[] = { WALL, RSS };
+	struct plot p = { .xlabel = "allocator",
+			  .ylabel = "ratio to glibc: smaller is better",
+			  .whiskers = "95 % interval of the ratio",
+			  .ratios = true };
+
+	p.title = command_text(cmd);
+	p.subtitle = formatted("medians of %s with each allocator",
+			       runs_each(f->side, f->n));
+	p.n = p.mark = f->n;
+	p.label = need(f->n, sizeof(*p.label));
+	for (size_t m = 0; m < COUNT(what); m++) {
+		struct plot_bar *bar =
+			plot_new(&p, metrics[what[m]].title, what[m]);
+
+		for (size_t i = 0; i < f->n; i++) {
+			const struct ratio r = to_first(f, i, what[m]);
+			bool known = *interval(f, i, &r) != '-';
+
+			p.label[i] = side_label(f, i);
+			bar[i] = (struct plot_bar){ r.value,
+						    known ? r.low : NAN,
+						    known ? r.high : NAN };
+		}
 	}
-	plot_ratios(f, r, title, set.svg);
+	plot_draw(&p, &set);
 }
 
 int compare_main(int argc, char **argv)
 {
 	static struct field f;
+	struct tally sum = { .runs = 0 };
 	char **cmd;
 
 	if (!parse(argc, argv)) {
@@ -198,20 +249,25 @@ int compare_main(int argc, char **argv)
 	check_command(cmd);
 	check_output(set.json);
 	check_output(set.md);
+	check_output(set.csv);
 	check_output(set.svg);
+	check_output(set.png);
 	choose_sides(&f, set.with, set.lib);
 	catch_interrupts();
 	if (!measure_field(&f, cmd, &set, "compare")) {
 		warn("nothing was measured");
 		return interrupted ? 130 : 1;
 	}
-	print_rows(stdout, &f, false);
+	add_up(&sum, f.side, f.n);
+	report_noisy(&sum);
+	print_tables(stdout, &f, false);
 	print_verdicts(&f);
 	if (set.md)
 		write_md(&f, cmd);
 	if (set.json)
 		write_json(&f, cmd);
-	if (set.svg)
-		draw(&f, cmd[0]);
-	return end_status(runs_lost(&f) > 0);
+	if (set.csv)
+		write_csv(&f);
+	draw(&f, cmd);
+	return end_status(sum.lost > 0);
 }

@@ -106,12 +106,20 @@ void choose_sides(struct field *f, const char *with, const char *lib)
 	}
 }
 
-static void report(const struct side *s, const char *cmd)
+/*
+ * What dies on our allocator but not on glibc's may be a program that is known
+ * to, or that misuses its memory.
+ */
+static void report(const struct field *f, const struct side *s, const char *cmd)
 {
+	const struct side *glibc = &f->side[0];
+
 	report_failed(formatted("%s on %s", cmd, s->name), s);
-	if (s->noisy)
-		warn("other programs were busy during %zu of %zu runs on %s",
-		     s->noisy, s->runs, s->name);
+	if (s == ours(f) && s->lost && s->status < 0 &&
+	    s->status > NOT_STARTED && glibc->runs && !glibc->failed)
+		warn("no run of %s on glibc failed: doc/compatibility.md tells "
+		     "what to do",
+		     cmd);
 }
 
 bool measure_field(struct field *f, char **cmd, struct settings *set,
@@ -122,10 +130,10 @@ bool measure_field(struct field *f, char **cmd, struct settings *set,
 
 	for (size_t i = 0; i < f->n; i++)
 		if (f->side[i].so)
-			check_loaded(cmd, f->side[i].so);
+			check_loaded(cmd, f->side[i].so, set);
 	measure_all(&p);
 	for (size_t i = 0; i < f->n; i++) {
-		report(&f->side[i], cmd[0]);
+		report(f, &f->side[i], cmd[0]);
 		any |= f->side[i].runs > 0;
 	}
 	return any;
@@ -141,13 +149,12 @@ void count_runs(const struct field *f, size_t *least, size_t *most)
 	}
 }
 
-size_t runs_lost(const struct field *f)
+const struct side *ours(const struct field *f)
 {
-	size_t lost = 0;
-
 	for (size_t i = 0; i < f->n; i++)
-		lost += f->side[i].lost;
-	return lost;
+		if (strcmp(f->side[i].name, OURS) == 0)
+			return &f->side[i];
+	return NULL;
 }
 
 struct ratio to_first(const struct field *f, size_t i, enum metric m)
@@ -184,28 +191,27 @@ void json_sides(FILE *out, const struct field *f)
 	fputs("]", out);
 }
 
-void plot_ratios(const struct field *f, const struct ratio (*r)[2],
-		 const char *title, const char *path)
+/* Only the name of a library's file may need quotes. */
+static void csv_text(FILE *out, const char *s)
 {
-	struct plot p = { .title = title, .ylabel = "ratio to glibc" };
-	const char *label[2 * SIDES];
-	double value[2 * SIDES], low[2 * SIDES], high[2 * SIDES];
+	bool quote = strpbrk(s, ",\"\n") != NULL;
 
-	for (; p.n < 2 * f->n; p.n++) {
-		const struct ratio *one = &r[p.n / 2][p.n % 2];
+	fputs(quote ? "\"" : "", out);
+	for (; *s; s++)
+		fprintf(out, quote && *s == '"' ? "\"%c" : "%c", *s);
+	fputs(quote ? "\"" : "", out);
+}
 
-		label[p.n] = formatted("%s %s", f->side[p.n / 2].name,
-				       p.n % 2 ? "RSS" : "time");
-		value[p.n] = one->value;
-		low[p.n] = one->low;
-		high[p.n] = one->high;
-	}
-	p.label = label;
-	p.value = value;
-	p.low = low;
-	p.high = high;
-	p.mark = p.n;
-	plot_bars(&p, path, "svg");
+void csv_sides(FILE *out, const struct field *f, const char *before)
+{
+	for (size_t i = 0; i < f->n; i++)
+		for (size_t r = 0; r < f->side[i].runs; r++) {
+			if (before)
+				fprintf(out, "%s,", before);
+			csv_text(out, f->side[i].name);
+			fprintf(out, ",%zu", r + 1);
+			csv_run(out, &f->side[i], r);
+		}
 }
 
 void md_range(FILE *out, size_t least, size_t most)

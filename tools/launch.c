@@ -8,6 +8,7 @@
  *   -w MB    first touch and free MB of memory in another process, so that
  *            page faults of CMD are served from memory the host has given
  *   -q       standard input, output and error are /dev/null
+ *   -s       only standard input is
  *   -t       don't measure: trace CMD and the processes it starts, and write
  *            how many had SO mapped when they ended, how many there were, and
  *            the program of the first that had not
@@ -29,7 +30,8 @@
 
 static const char *result = "/dev/stdout", *preload = "";
 static size_t warm_bytes;
-static int quiet, tracing;
+static int quiet, silent, tracing;
+static int told[2] = { -1, -1 }; /* a byte when CMD could not be started */
 static sigset_t old_mask;
 
 static struct {
@@ -78,17 +80,21 @@ static pid_t start(char **argv, int gate)
 	if (gate >= 0 && read(gate, &c, 1) != 1)
 		_exit(127);
 	sigprocmask(SIG_SETMASK, &old_mask, NULL);
-	if (quiet) {
+	if (quiet || silent) {
 		null = open("/dev/null", O_RDWR);
 		dup2(null, 0);
-		dup2(null, 1);
-		dup2(null, 2);
+		if (quiet) {
+			dup2(null, 1);
+			dup2(null, 2);
+		}
 		if (null > STDERR_FILENO)
 			close(null);
 	}
 	set_preload();
 	execvp(argv[0], argv);
 	perror(argv[0]);
+	if (told[1] >= 0 && write(told[1], "", 1) != 1)
+		_exit(126);
 	_exit(127);
 }
 
@@ -129,19 +135,22 @@ static void resume(pid_t pid, int status)
 		ptrace(PTRACE_CONT, pid, NULL, event ? 0L : (long)sig);
 }
 
-static void trace(char **argv)
+/* What could not be started has loaded nothing: 127. */
+static int trace(char **argv)
 {
 	long options = PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK |
 		       PTRACE_O_TRACEVFORK;
 	int gate[2], status;
 	pid_t pid, p;
+	char c;
 
-	if (pipe2(gate, O_CLOEXEC) < 0)
-		return;
+	if (pipe2(gate, O_CLOEXEC) < 0 || pipe2(told, O_CLOEXEC) < 0)
+		return 125;
 	pid = start(argv, gate[0]);
+	close(told[1]);
 	if (ptrace(PTRACE_SEIZE, pid, NULL, options) < 0) {
 		kill(pid, SIGKILL);
-		return;
+		return 125;
 	}
 	if (write(gate[1], "", 1) != 1)
 		kill(pid, SIGKILL);
@@ -151,6 +160,7 @@ static void trace(char **argv)
 		else if (p == pid)
 			break;
 	}
+	return read(told[0], &c, 1) == 1 ? 127 : 0;
 }
 
 static double seconds(struct timespec a, struct timespec b)
@@ -164,16 +174,23 @@ static double of(struct timeval t)
 	return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
 }
 
+/* There is no result of what could not be started. */
 static int measure(char **argv, FILE *out)
 {
 	struct timespec begin, end;
 	struct rusage ru;
+	bool started;
 	int status;
 	pid_t pid;
+	char c;
 
+	if (pipe2(told, O_CLOEXEC) < 0)
+		return 125;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	pid = start(argv, -1);
-	if (pid < 0 || wait4(pid, &status, 0, &ru) < 0)
+	close(told[1]);
+	started = read(told[0], &c, 1) == 0;
+	if (pid < 0 || wait4(pid, &status, 0, &ru) < 0 || !started)
 		return 127;
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	status = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
@@ -190,19 +207,20 @@ int launch_main(int argc, char **argv)
 	sigset_t all;
 	FILE *out;
 
-	while ((opt = getopt(argc, argv, "+o:p:w:qt")) != -1) {
+	while ((opt = getopt(argc, argv, "+o:p:w:qst")) != -1) {
 		switch (opt) {
 		case 'o': result = optarg; break;
 		case 'p': preload = optarg; break;
 		case 'w': warm_bytes = strtoul(optarg, NULL, 10) << 20; break;
 		case 'q': quiet = 1; break;
+		case 's': silent = 1; break;
 		case 't': tracing = 1; break;
 		default: return 125;
 		}
 	}
 	out = optind < argc ? fopen(result, "we") : NULL;
 	if (!out) {
-		fprintf(stderr, "usage: alloc launch [-qt] [-o FILE] [-p SO] "
+		fprintf(stderr, "usage: alloc launch [-qst] [-o FILE] [-p SO] "
 				"[-w MB] CMD...\n");
 		return 125;
 	}
@@ -214,7 +232,7 @@ int launch_main(int argc, char **argv)
 	sigprocmask(SIG_SETMASK, &all, &old_mask);
 	warm();
 	if (tracing) {
-		trace(argv + optind);
+		status = trace(argv + optind);
 		fprintf(out, "%d %d %s\n", seen.loaded, seen.total,
 			seen.without);
 	} else {

@@ -4,10 +4,12 @@
  * The sides take turns, in a new order in every round, so that a change of the
  * machine's mood meets all of them. Each run is started by launch.c in a new
  * process, which stays small, and after memory was warmed up. A run during
- * which other programs took much of the processors is repeated.
+ * which other programs took much of the processors is repeated, as long as that
+ * doesn't take much longer than on a quiet machine.
  */
 #include "alloc.h"
 #include <math.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +17,11 @@
 #define RETRIES 2         /* of a noisy run */
 #define NOISY_SHARE 0.15  /* of all processors, taken by others */
 #define NOISY_SECONDS .03 /* /proc/stat counts in hundredths */
+/*
+ * All may take so many times what it would on a quiet machine, by the shortest
+ * run of each side; then no run is repeated any more.
+ */
+#define PATIENCE 3
 
 const struct metric_name metrics[METRICS] = {
 	[WALL] = { "wall_s", "time", "s" },
@@ -101,6 +108,10 @@ bool setting(struct settings *s, int opt)
 	case 'v': s->svg = optarg; break;
 	case 'A': s->with = optarg; break;
 	case 'M': s->md = optarg; break;
+	case 'P': s->png = optarg; break;
+	case 'C': s->csv = optarg; break;
+	case 'B': s->prepare = optarg; break;
+	case 'O': s->show_output = true; break;
 	case 'h': s->help = true; break;
 	default: exit(2); /* getopt() has said why */
 	}
@@ -116,6 +127,7 @@ double middle(const struct side *s, enum metric m)
 
 struct one {
 	double value[METRICS];
+	double seconds; /* with all that is done for it */
 	int status;
 	bool noisy;
 };
@@ -165,6 +177,27 @@ static bool read_result(const char *path, struct one *o)
 	return n == 8;
 }
 
+bool prepare(const struct settings *set)
+{
+	char *cmd[] = { "sh", "-c", (char *)(uintptr_t)set->prepare, NULL };
+	const char *args[] = { set->show_output ? "-s" : "-q", "-o",
+			       "/dev/null", NULL };
+	char *env[] = { "ALLOC_STATS=", NULL };
+	struct rusage ru;
+
+	if (!set->prepare)
+		return true;
+	return launch_wait(launch(args, cmd, env, -1), &ru) == 0;
+}
+
+/* Of a run that left no result */
+static int unknown_end(const char *cmd, int status)
+{
+	if (status >= 0 && status != 127)
+		fail("%s could not be run", cmd);
+	return status < 0 ? status : NOT_STARTED; /* kill -9 0 */
+}
+
 static void run_once(const struct plan *p, const struct side *s, struct one *o)
 {
 	char *result = temp_file(TEMP_RESULT), warm[32];
@@ -178,20 +211,18 @@ static void run_once(const struct plan *p, const struct side *s, struct one *o)
 	env[0] = formatted("ALLOC_STATS=%s", statistics);
 	memcpy(env + 1, s->env, sizeof(s->env));
 	status = launch_wait(
-		launch((const char *[]){ "-q", "-w", warm, "-o", result, "-p",
+		launch((const char *[]){ p->set->show_output ? "-s" : "-q",
+					 "-w", warm, "-o", result, "-p",
 					 s->so ? s->so : "", NULL },
 		       p->cmd, env, -1),
 		&ru);
 	other = busy_seconds() - busy - cpu_of(&ru);
-	begin = now() - begin;
+	o->seconds = now() - begin;
 	o->noisy = other > NOISY_SECONDS &&
-		   other > NOISY_SHARE * begin *
+		   other > NOISY_SHARE * o->seconds *
 				   (double)sysconf(_SC_NPROCESSORS_ONLN);
-	if (!read_result(result, o) && !interrupted) {
-		if (status >= 0)
-			fail("%s could not be run", p->cmd[0]);
-		o->status = status; /* kill -9 0 */
-	}
+	if (!read_result(result, o) && !interrupted)
+		o->status = unknown_end(p->cmd[0], status);
 	read_statistics(statistics, o);
 	temp_remove();
 }
@@ -207,7 +238,7 @@ static void show_progress(const struct plan *p, size_t done, size_t all,
 	struct winsize w = { .ws_col = 80 };
 	int cells, full;
 
-	if (!isatty(STDERR_FILENO))
+	if (!isatty(STDERR_FILENO) || p->set->show_output)
 		return;
 	ioctl(STDERR_FILENO, TIOCGWINSZ, &w);
 	cells = w.ws_col > 60 ? w.ws_col - 50 : 10;
@@ -224,12 +255,15 @@ static void show_progress(const struct plan *p, size_t done, size_t all,
 
 /*
  * A run counts unless it failed: then it is reported, not averaged in. A death
- * by a signal never counts.
+ * by a signal never counts, nor does what was never started.
  */
 static void keep(const struct plan *p, struct side *s, const struct one *o)
 {
-	s->failed += o->status != 0;
-	s->status = o->status ? o->status : s->status;
+	if (o->status) {
+		s->mixed |= s->failed && s->status != o->status;
+		s->failed++;
+		s->status = o->status;
+	}
 	if (o->status && (!p->set->ignore || o->status < 0)) {
 		s->lost++;
 		return;
@@ -240,21 +274,58 @@ static void keep(const struct plan *p, struct side *s, const struct one *o)
 	s->runs++;
 }
 
+char *ended(int status)
+{
+	if (status == NOT_STARTED)
+		return "could not be started";
+	if (status == NOT_PREPARED)
+		return "could not be prepared: the command of --prepare failed";
+	if (status < 0)
+		return formatted("killed by signal %d (%s)", -status,
+				 strsignal(-status));
+	return formatted("ended with status %d", status);
+}
+
+static bool killed(int status)
+{
+	return status < 0 && status > NOT_STARTED;
+}
+
+void report_end(const char *what, int status)
+{
+	warn("%s %s%s", what, killed(status) ? "was " : "", ended(status));
+}
+
 void report_failed(const char *what, const struct side *s)
 {
-	char how[64];
+	const char *verb = s->mixed           ? "failed, the last: " :
+			   !killed(s->status) ? "" :
+			   s->failed > 1      ? "were " :
+						"was ";
 
 	if (!s->failed)
 		return;
-	snprintf(how, sizeof(how),
-		 s->status < 0 ? "were killed by signal %d" :
-				 "ended with status %d",
-		 abs(s->status));
-	warn("%zu run%s of %s %s%s", s->failed, s->failed == 1 ? "" : "s", what,
-	     how,
+	warn("%s of %s %s%s%s", run_count(s->failed), what, verb,
+	     ended(s->status),
 	     !s->lost      ? "" :
 	     s->status < 0 ? " and do not count" :
 			     " and do not count; see --ignore-failure");
+}
+
+void add_up(struct tally *t, const struct side *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		t->runs += s[i].runs;
+		t->noisy += s[i].noisy;
+		t->lost += s[i].lost;
+	}
+}
+
+void report_noisy(const struct tally *t)
+{
+	if (t->noisy)
+		warn("other programs were busy during %zu of %zu runs",
+		     t->noisy, t->runs);
 }
 
 static void shuffle(size_t *order, size_t n, uint64_t *state)
@@ -267,13 +338,73 @@ static void shuffle(size_t *order, size_t n, uint64_t *state)
 	}
 }
 
+struct pace {
+	double begin;
+	double quiet; /* seconds for all turns, if each were its shortest */
+};
+
+static void note_time(struct pace *pace, struct side *s, double seconds,
+		      bool first)
+{
+	if (s->turns == 0 || seconds < s->least) {
+		pace->quiet -= (s->least - seconds) * s->turns;
+		s->least = seconds;
+	}
+	if (first) {
+		s->turns++;
+		pace->quiet += s->least;
+	}
+}
+
+/* One run of a side: of those while others were busy, the last */
+static void take_turn(const struct plan *p, struct side *s, struct one *o,
+		      struct pace *pace, bool counts)
+{
+	int retries = counts ? RETRIES : 0;
+
+	for (int t = 0; t <= retries && !interrupted; t++) {
+		if (!prepare(p->set)) {
+			o->status = NOT_PREPARED;
+			return;
+		}
+		if (interrupted)
+			return;
+		run_once(p, s, o);
+		note_time(pace, s, o->seconds, t == 0);
+		if (!o->noisy || o->status ||
+		    now() - pace->begin + s->least > PATIENCE * pace->quiet)
+			return;
+	}
+}
+
+/* False: it was interrupted. */
+static bool measure_round(const struct plan *p, const size_t *order, size_t r,
+			  struct pace *pace)
+{
+	size_t warmup = (size_t)p->set->warmup;
+	size_t all = (warmup + (size_t)p->set->runs) * p->sides;
+
+	for (size_t i = 0; i < p->sides; i++) {
+		struct side *s = &p->side[order[i]];
+		struct one o = { .status = 0 };
+
+		show_progress(p, r * p->sides + i, all, pace->begin);
+		take_turn(p, s, &o, pace, r >= warmup);
+		if (interrupted)
+			return false;
+		if (r >= warmup)
+			keep(p, s, &o);
+	}
+	return true;
+}
+
 void measure_all(const struct plan *p)
 {
-	size_t *order = need(p->sides, sizeof(*order)), done = 0;
-	size_t warmup = (size_t)p->set->warmup, runs = (size_t)p->set->runs;
-	size_t rounds = warmup + runs, all = rounds * p->sides;
+	size_t *order = need(p->sides, sizeof(*order));
+	size_t runs = (size_t)p->set->runs;
+	size_t rounds = (size_t)p->set->warmup + runs;
 	uint64_t state = 0x9e3779b97f4a7c15u;
-	double begin = now();
+	struct pace pace = { .begin = now() };
 
 	if (p->set->prewarm < 0)
 		p->set->prewarm = prewarm_default();
@@ -284,21 +415,8 @@ void measure_all(const struct plan *p)
 	}
 	for (size_t r = 0; r < rounds; r++) {
 		shuffle(order, p->sides, &state);
-		for (size_t i = 0; i < p->sides; i++) {
-			struct side *s = &p->side[order[i]];
-			struct one o = { .noisy = true };
-
-			show_progress(p, done++, all, begin);
-			for (int t = 0; o.noisy && t <= RETRIES; t++)
-				if (!interrupted && !o.status)
-					run_once(p, s, &o);
-			if (interrupted) {
-				show_progress(p, all, all, begin);
-				return;
-			}
-			if (r >= warmup)
-				keep(p, s, &o);
-		}
+		if (!measure_round(p, order, r, &pace))
+			break;
 	}
-	show_progress(p, all, all, begin);
+	show_progress(p, rounds * p->sides, rounds * p->sides, pace.begin);
 }

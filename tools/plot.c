@@ -1,12 +1,11 @@
 /*
- * plot.c - what other programs read: JSON, and pictures drawn by gnuplot.
+ * plot.c - what other programs read: files of JSON and CSV.
  */
 #include "alloc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char *written;
@@ -102,6 +101,10 @@ void json_values(FILE *out, const double *v, size_t n)
 	json_number(out, median(v, n));
 	fputs(",\"mad\":", out);
 	json_number(out, mad(v, n));
+	fputs(",\"min\":", out);
+	json_number(out, least(v, n));
+	fputs(",\"max\":", out);
+	json_number(out, most(v, n));
 	fputs(",\"values\":[", out);
 	for (size_t i = 0; i < n; i++) {
 		fputs(i ? "," : "", out);
@@ -120,86 +123,19 @@ void json_command(FILE *out, char **cmd)
 	fputs("]", out);
 }
 
-/* In double quotes gnuplot takes escapes; it marks nothing up: noenhanced. */
-static void gnuplot_string(FILE *out, const char *s)
+void csv_names(FILE *out)
 {
-	fputc('"', out);
-	for (s = shown(s, SIZE_MAX); *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fputc('\\', out);
-		/* What is in backquotes would be run as a command. */
-		fputc(*s == '`' ? '\'' : *s, out);
-	}
-	fputc('"', out);
+	for (size_t m = 0; m < METRICS; m++)
+		fprintf(out, ",%s", metrics[m].name);
+	fputc('\n', out);
 }
 
-static void gnuplot_script(FILE *g, const struct plot *p, const char *terminal)
+void csv_run(FILE *out, const struct side *s, size_t run)
 {
-	fprintf(g, "set terminal %s size 800,400 noenhanced\nset title ",
-		terminal);
-	gnuplot_string(g, p->title);
-	fputs("\nset ylabel ", g);
-	gnuplot_string(g, p->ylabel);
-	fprintf(g,
-		"\nset yrange [0:*]\nset style fill solid 0.8 border\n"
-		"set boxwidth 0.7\nset grid ytics\nset key off\n"
-		"set xtics rotate by -%d\nset xrange [-0.6:%f]\n$data << EOD\n",
-		p->n > 12 ? 60 : 0, (double)p->n - 0.4);
-	for (size_t i = 0; i < p->n; i++) {
-		fprintf(g, "%zu %.10g %.10g %.10g %d ", i, p->value[i],
-			p->low ? p->low[i] : p->value[i],
-			p->high ? p->high[i] : p->value[i],
-			i == p->mark ? 0xd95f02 : 0x4477aa);
-		gnuplot_string(g, p->label[i]);
-		fputc('\n', g);
-	}
-	fprintf(g,
-		"EOD\nplot $data using 1:2:5:xticlabels(6) with boxes "
-		"linecolor rgb variable%s\n",
-		p->low ? ", $data using 1:2:3:4 with yerrorbars "
-			 "linecolor rgb \"#222222\" pointsize 0" :
-			 "");
-}
-
-/* Its wait status */
-static int run_gnuplot(FILE *script, FILE *picture)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		dup2(fileno(script), STDIN_FILENO);
-		dup2(fileno(picture), STDOUT_FILENO);
-		execlp("gnuplot", "gnuplot", NULL);
-		_exit(127);
-	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
-}
-
-/* It gets no name of a file: it would take some for commands. */
-void plot_bars(const struct plot *p, const char *path, const char *terminal)
-{
-	FILE *script = tmpfile(), *picture = tmpfile(), *out;
-	char part[4096];
-	int status = -1;
-	size_t n;
-
-	if (script && picture) {
-		gnuplot_script(script, p, terminal);
-		rewind(script);
-		status = run_gnuplot(script, picture);
-	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
-		warn("no gnuplot to draw %s with; it is in Debian's package "
-		     "gnuplot-nox",
-		     path);
-	} else if (status) {
-		warn("gnuplot could not draw %s", path);
-	} else {
-		out = open_output();
-		rewind(picture);
-		while ((n = fread(part, 1, sizeof(part), picture)) > 0)
-			fwrite(part, 1, n, out);
-		close_output(out, path);
-	}
+	for (size_t m = 0; m < METRICS; m++)
+		if (isnan(s->run[m][run]))
+			fputs(",", out);
+		else
+			fprintf(out, ",%.10g", s->run[m][run]);
+	fputc('\n', out);
 }

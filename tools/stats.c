@@ -58,6 +58,24 @@ double mad(const double *v, size_t n)
 	return m;
 }
 
+double least(const double *v, size_t n)
+{
+	double min = NAN;
+
+	for (size_t i = 0; i < n; i++)
+		min = fmin(min, v[i]); /* of a NAN and a number, the number */
+	return min;
+}
+
+double most(const double *v, size_t n)
+{
+	double max = NAN;
+
+	for (size_t i = 0; i < n; i++)
+		max = fmax(max, v[i]);
+	return max;
+}
+
 /* xorshift64: a fixed seed, so that the same runs give the same answer. */
 uint64_t random_next(uint64_t *state)
 {
