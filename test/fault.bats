@@ -144,6 +144,8 @@ with_pages() # BYTES
 	fault older
 	ALLOC_THRESH=0 fault older
 	ALLOC_DIRECT=1 fault older
+	ALLOC_CHECK=2 fault older
+	ALLOC_CHECK=3 fault older
 }
 
 @test "fault: filters that refuse madvise, mremap, mprotect and others" {

@@ -360,14 +360,16 @@ static void older(void)
 
 	run_base();
 	plan->squat = 1;
-	for (plan->older = 0; plan->older <= 1; plan->older++) {
+	for (plan->older = 0; plan->older <= 2; plan->older++) {
 		if (in_child(&code)) {
 			inject();
 			run_rounds(3);
 			_exit(0);
 		}
 		judge(code, plan->nulls[0], plan->extra - base, "%s kernel",
-		      plan->older ? "an older" : "this");
+		      plan->older == 2 ? "a full" :
+		      plan->older      ? "an older" :
+					 "this");
 	}
 	report();
 }

@@ -38,7 +38,7 @@ static struct plan {
 	int kind, error;
 	long first, last; /* the calls that fail; 0: none */
 	int squat;        /* others map what the library gives up */
-	int older;        /* mremap is that of kernels before 6.17 */
+	int older;        /* mremap is that of kernels before 6.17; 2: full */
 	/* What comes of it; all of this is cleared before each child. */
 	atomic_long seen[KINDS + 1], failed;
 	long nulls[2]; /* calls that had no memory: all, in the last round */
@@ -118,14 +118,18 @@ static int several(long from, long len)
 }
 
 /*
- * mremap of several mappings at once fails in older kernels, when it has
- * unmapped its target already.
+ * mremap of several mappings at once fails in older kernels, and any in one that
+ * has no memory left, when it has unmapped its target already.
  */
 static int refused_by_older(ucontext_t *c)
 {
-	if (!plan->older || !several(REGISTER(c, 0), REGISTER(c, 1)))
+	int fixed = (REGISTER(c, 3) & MREMAP_FIXED) != 0;
+
+	if (plan->older == 2 ?
+		    !fixed :
+		    !plan->older || !several(REGISTER(c, 0), REGISTER(c, 1)))
 		return 0;
-	if (REGISTER(c, 3) & MREMAP_FIXED) {
+	if (fixed) {
 		CHECK(syscall(SYS_munmap, REGISTER(c, 4), REGISTER(c, 2)) == 0);
 		squat(REGISTER(c, 4));
 	}
