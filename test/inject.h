@@ -118,8 +118,8 @@ static int several(long from, long len)
 }
 
 /*
- * mremap of several mappings at once fails in older kernels, and any in one that
- * has no memory left, when it has unmapped its target already.
+ * mremap of several mappings at once fails in older kernels, and any in one
+ * without memory left, when it has unmapped its target already.
  */
 static int refused_by_older(ucontext_t *c)
 {
