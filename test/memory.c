@@ -199,43 +199,31 @@ static void alternate(void)
 
 /* -- sizes that change */
 
-/*
- * Blocks of between 16 and 80 KB are replaced by some of other sizes, in random
- * order, while the sum stays the same.
- */
+/* A heap is filled by blocks of one size after another; half of each stays. */
 static void phases(void)
 {
-	static const size_t sizes[][2] = {
-		{ 16000, 24000 }, { 40000, 56000 }, { 24000, 40000 },
-		{ 64000, 80000 }, { 16000, 32000 }, { 56000, 72000 },
-		{ 32000, 48000 }, { 16000, 80000 },
-	};
-	size_t live = argument(0, 190) * MIB, most = live / 16000 + 1;
-	char **p = table(most * sizeof(*p)), **q = table(most * sizeof(*q));
-	size_t *sized = table(most * sizeof(*sized)), count = 0, sum = 0;
-	size_t *size = table(most * sizeof(*size)), phase, kept, n, k;
+	static const size_t middle[] = { 80000, 16000, 64000, 24000, 48000 };
+	size_t live = argument(0, 190) * MIB, keep = argument(1, 50), sum = 0;
+	size_t most = live / 14000, count = 0, phase, n, k;
+	char **p = table(most * sizeof(*p));
+	size_t *size = table(most * sizeof(*size));
 	uint64_t seed = 1;
 
 	begin();
-	for (phase = 0; phase < COUNT(sizes); phase++) {
-		for (kept = 0; kept < most;) {
-			n = between(&seed, sizes[phase][0], sizes[phase][1]);
-			while (count && sum + n > live) {
-				k = test_random(&seed) % count;
-				free(p[k]);
-				sum -= size[k];
-				p[k] = p[--count];
-				size[k] = size[count];
-			}
-			if (sum + n > live)
-				break;
-			q[kept] = filled(n, n);
-			sized[kept++] = n;
-			sum += n;
+	for (phase = 0; phase < COUNT(middle); phase++) {
+		while (phase && sum > live / 100 * keep) {
+			k = test_random(&seed) % count--;
+			free(p[k]);
+			sum -= size[k];
+			p[k] = p[count];
+			size[k] = size[count];
 		}
-		memcpy(p, q, kept * sizeof(*p));
-		memcpy(size, sized, kept * sizeof(*size));
-		count = kept;
+		n = middle[phase];
+		while (sum + n / 10 * 11 <= live) {
+			size[count] = between(&seed, n / 10 * 9, n / 10 * 11);
+			p[count] = filled(size[count], size[count]);
+			sum += size[count++];
+		}
 	}
 	figure("live_mib", (double)sum / (double)MIB);
 	figure("peak_mib", peak());
@@ -285,6 +273,98 @@ static void calloc_clean(void)
 			p[i][k] = 1;
 		}
 	}
+	figure("rss_mib", grown());
+}
+
+/* Vectors of C++ grow by a new block, a copy and a free, all at once. */
+static void vectors(void)
+{
+	size_t count = argument(0, 100), last = argument(1, 1000000), n, k, to;
+	size_t factor = argument(2, 200), sum = 0;
+	char **p = table(count * sizeof(*p)), *q;
+
+	begin();
+	for (k = 0; k < count; k++)
+		p[k] = filled(16, 16);
+	for (n = 16; n < last; n = to) {
+		to = n * factor / 100;
+		for (k = 0; k < count; k++) {
+			q = filled(to, 0);
+			memcpy(q, p[k], n);
+			memset(q + n, 1, to - n);
+			free(p[k]);
+			p[k] = q;
+		}
+		sum = to * count;
+	}
+	figure("live_mib", (double)sum / (double)MIB);
+	figure("peak_mib", peak());
+}
+
+/* Answers and logs grow in turn, by a line each. */
+static void append(void)
+{
+	size_t count = argument(0, 1000), last = argument(1, 100000), k,
+	       sum = 0;
+	size_t *size = table(count * sizeof(*size)), n;
+	char **p = table(count * sizeof(*p));
+	uint64_t seed = 1;
+
+	begin();
+	while (sum < count * last) {
+		k = test_random(&seed) % count;
+		n = between(&seed, 20, 2000);
+		p[k] = realloc(p[k], size[k] + n);
+		CHECK(p[k]);
+		memset(p[k] + size[k], 1, n);
+		size[k] += n;
+		sum += n;
+	}
+	figure("live_mib", (double)sum / (double)MIB);
+	figure("peak_mib", peak());
+}
+
+/* Pages of a database: aligned, each with a small block that describes it */
+static void aligned(void)
+{
+	size_t count = argument(0, 20000), align = argument(1, 4096);
+	size_t size = argument(2, 4096), i;
+	void *p;
+
+	begin();
+	for (i = 0; i < count; i++) {
+		CHECK(posix_memalign(&p, align, size) == 0);
+		memset(p, 1, size);
+		filled(40, 40);
+	}
+	figure("live_mib", (double)(count * size) / (double)MIB);
+	figure("rss_mib", grown());
+}
+
+/* A configuration is read anew beside the old one, while some sessions stay. */
+static void reload(void)
+{
+	enum { BLOCKS = 100000 };
+	size_t rounds = argument(0, 10), round, low, i;
+	char **old = NULL, **new;
+	uint64_t seed = 1;
+
+	begin();
+	for (round = 0; round < rounds; round++) {
+		new = table(BLOCKS * sizeof(*new));
+		low = 16 + round % 5 * 100;
+		for (i = 0; i < BLOCKS; i++) {
+			new[i] = filled(between(&seed, low, low + 200), 16);
+			if (i % 100 == 0)
+				filled(300, 300);
+		}
+		for (i = 0; old && i < BLOCKS; i++)
+			free(old[i]);
+		if (old)
+			munmap(old, BLOCKS * sizeof(*old));
+		old = new;
+	}
+	figure("peak_mib", peak());
 	figure("rss_mib", grown());
 }
 
@@ -374,9 +454,9 @@ static void delete_key(uint32_t number)
 static void store(void)
 {
 	static const size_t sizes[][2] = {
-		{ 100, 1500 },
-		{ 400, 1200 },
-		{ 800, 1600 },
+		{ 100, 1000 },
+		{ 500, 1500 },
+		{ 900, 1900 },
 	};
 	uint32_t *order = table(KEYS * sizeof(*order)), i;
 	uint64_t seed = 1;
@@ -458,7 +538,7 @@ static void *churns(void *arg)
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
 	for (i = 0; i < COUNT_OF; i++)
-		if (i % 16)
+		if (i % 20)
 			free(p[i]);
 	munmap(p, COUNT_OF * sizeof(*p));
 	return idles(arg);
@@ -563,7 +643,7 @@ static void *small_thread(void *arg)
 {
 	size_t n;
 
-	for (n = 16; n <= 512; n *= 2)
+	for (n = 24; n <= 1000; n *= 6)
 		filled(n, n);
 	return idles(arg);
 }
@@ -583,6 +663,60 @@ static void idle(void)
 	pthread_barrier_wait(&barrier);
 	figure("private_kb", small);
 	figure("thread_kb", (private_kb() - small) / (double)threads);
+}
+
+/* The private memory of a child that changes a little of what it inherited */
+static void inherit(void)
+{
+	size_t count = argument(0, 100) * MIB / 200, change = argument(1, 1000);
+	char **p = table(count * sizeof(*p));
+	uint64_t seed = 1;
+	double before;
+	size_t i, k;
+	pid_t pid;
+
+	for (i = 0; i < count; i++)
+		p[i] = filled(200, 200);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid > 0)
+		_exit(test_wait(pid));
+	before = private_kb();
+	for (i = 0; i < change; i++) {
+		k = test_random(&seed) % count;
+		free(p[k]);
+		p[k] = filled(200, 200);
+	}
+	figure("private_mib", (private_kb() - before) / KIB);
+}
+
+static void *takes_turn(void *arg)
+{
+	size_t size = argument(1, 300000), total = argument(2, 40) * MIB, i;
+	size_t count = total / size;
+	char **p = table(count * sizeof(*p));
+
+	for (i = 0; i < count; i++)
+		p[i] = filled(size, size);
+	for (i = 0; i < count; i++)
+		free(p[i]);
+	munmap(p, count * sizeof(*p));
+	return idles(arg);
+}
+
+/* Threads of a pool do large work, one after another, and live on. */
+static void turns(void)
+{
+	size_t threads = argument(0, 8), i;
+
+	begin();
+	pthread_barrier_init(&barrier, NULL, 2);
+	for (i = 0; i < threads; i++) {
+		start_thread(takes_turn, NULL);
+		pthread_barrier_wait(&barrier);
+	}
+	figure("peak_mib", peak());
+	figure("rss_mib", grown());
 }
 
 /* -- other programs */
@@ -615,11 +749,17 @@ static void command(void)
 	X(phases) \
 	X(trim) \
 	X(calloc_clean) \
+	X(vectors) \
+	X(append) \
+	X(aligned) \
+	X(reload) \
 	X(store) \
 	X(sets) \
 	X(generations) \
 	X(fork_time) \
 	X(idle) \
+	X(inherit) \
+	X(turns) \
 	X(command)
 
 int main(int argc, char **argv)
