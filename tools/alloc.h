@@ -194,7 +194,7 @@ struct side {
 	size_t lost;  /* of these, that do not count */
 	int status;   /* of the last that failed; negative: see below */
 	bool mixed;   /* the others had another */
-	double least; /* seconds that a run took, with all around it */
+	double least; /* seconds that a run takes on a quiet machine */
 	double turns; /* in all rounds */
 	double *once; /* of bench: END_RSS and on; or NULL */
 };

@@ -18,8 +18,8 @@
 #define NOISY_SHARE 0.15  /* of all processors, taken by others */
 #define NOISY_SECONDS .03 /* /proc/stat counts in hundredths */
 /*
- * All may take so many times what it would on a quiet machine, by the shortest
- * run of each side; then no run is repeated any more.
+ * All may take so many times what it would on a quiet machine, by the run of
+ * each side that was least disturbed; then no run is repeated any more.
  */
 #define PATIENCE 3
 
@@ -128,6 +128,7 @@ double middle(const struct side *s, enum metric m)
 struct one {
 	double value[METRICS];
 	double seconds; /* with all that is done for it */
+	double quiet;   /* as many would do if nobody else were there */
 	int status;
 	bool noisy;
 };
@@ -190,6 +191,14 @@ bool prepare(const struct settings *set)
 	return launch_wait(launch(args, cmd, env, -1), &ru) == 0;
 }
 
+/* Others delay it by what they took of each processor; not by its own time. */
+static double undisturbed(double seconds, double own, double other)
+{
+	double least = seconds - other / (double)sysconf(_SC_NPROCESSORS_ONLN);
+
+	return fmin(seconds, fmax(own, least));
+}
+
 /* Of a run that left no result */
 static int unknown_end(const char *cmd, int status)
 {
@@ -221,6 +230,8 @@ static void run_once(const struct plan *p, const struct side *s, struct one *o)
 	o->noisy = other > NOISY_SECONDS &&
 		   other > NOISY_SHARE * o->seconds *
 				   (double)sysconf(_SC_NPROCESSORS_ONLN);
+	o->quiet = o->noisy ? undisturbed(o->seconds, cpu_of(&ru), other) :
+			      o->seconds;
 	if (!read_result(result, o) && !interrupted)
 		o->status = unknown_end(p->cmd[0], status);
 	read_statistics(statistics, o);
@@ -340,15 +351,15 @@ static void shuffle(size_t *order, size_t n, uint64_t *state)
 
 struct pace {
 	double begin;
-	double quiet; /* seconds for all turns, if each were its shortest */
+	double quiet; /* seconds for all turns on a quiet machine */
 };
 
-static void note_time(struct pace *pace, struct side *s, double seconds,
+static void note_time(struct pace *pace, struct side *s, double quiet,
 		      bool first)
 {
-	if (s->turns == 0 || seconds < s->least) {
-		pace->quiet -= (s->least - seconds) * s->turns;
-		s->least = seconds;
+	if (s->turns == 0 || quiet < s->least) {
+		pace->quiet -= (s->least - quiet) * s->turns;
+		s->least = quiet;
 	}
 	if (first) {
 		s->turns++;
@@ -370,9 +381,9 @@ static void take_turn(const struct plan *p, struct side *s, struct one *o,
 		if (interrupted)
 			return;
 		run_once(p, s, o);
-		note_time(pace, s, o->seconds, t == 0);
+		note_time(pace, s, o->quiet, t == 0);
 		if (!o->noisy || o->status ||
-		    now() - pace->begin + s->least > PATIENCE * pace->quiet)
+		    now() - pace->begin + o->seconds > PATIENCE * pace->quiet)
 			return;
 	}
 }
