@@ -1958,7 +1958,7 @@ fake()
 		--with allocator --csv c.csv
 	picture p.svg
 	png p.png
-	grep -q 'medians of the workload workload1' p.svg
+	grep -q 'medians of 5 runs of the workload workload1' p.svg
 	grep -q '95 % interval of the ratio' p.svg
 	is 11 "$(lines c.csv)"
 	is "workload,allocator,run,wall_s" \
@@ -1967,7 +1967,8 @@ fake()
 	bench --only workload1,workload2 --runs 1 --warmup 0 --svg p.svg \
 		--with glibc
 	picture p.svg
-	is 2 "$(grep -c 'mean over 2 workloads: workload1, workload2' p.svg)"
+	is 2 "$(grep -c 'mean over 2 workloads, medians of 1 run each: worklo' \
+		p.svg)"
 	bench --runs 1 --warmup 0 --svg p.svg --with \
 		"allocator,$libs/other.so,$libs/big.so,$libs/slow.so"
 	picture p.svg

@@ -209,9 +209,7 @@ char *runs_each(const struct side *s, size_t n)
 			least = s[i].runs < least ? s[i].runs : least;
 		most = s[i].runs > most ? s[i].runs : most;
 	}
-	if (least == most)
-		return run_count(most);
-	return formatted("%zu to %zu runs", least, most);
+	return run_range(least, most);
 }
 
 static void json_ratio(FILE *out, const struct ratio *r, bool known)

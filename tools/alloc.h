@@ -111,6 +111,7 @@ struct verdict verdict_of(const double *a, size_t na, const double *b,
 char *verdict_text(const struct verdict *v, const char *less, const char *more);
 char *same_within(double part);
 char *run_count(size_t runs);
+char *run_range(size_t least, size_t most);
 
 /* -- launch.c: the process that starts and measures one run */
 

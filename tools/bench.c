@@ -213,14 +213,19 @@ static void plot_means(const struct workload *w, size_t n)
 			  .ylabel = "ratio to glibc: smaller is better",
 			  .ratios = true,
 			  .title = "alloc bench" };
-	char *names = copy(w[0].name);
+	char *names = NULL, *runs;
+	size_t least = SIZE_MAX, most = 0;
 
-	for (size_t i = 1; i < n; i++)
-		names = formatted("%s, %s", names, w[i].name);
-	p.subtitle = n == 1 ? formatted("medians of the workload %s", names) :
-			      formatted("geometric mean over %zu workloads: "
-					"%s",
-					n, names);
+	for (size_t i = 0; i < n; i++) {
+		names = i ? formatted("%s, %s", names, w[i].name) : w[i].name;
+		count_runs(&w[i].field, &least, &most);
+	}
+	runs = run_range(least, most);
+	p.subtitle = n == 1 ? formatted("medians of %s of the workload %s",
+					runs, names) :
+			      formatted("geometric mean over %zu workloads, "
+					"medians of %s each: %s",
+					n, runs, names);
 	p.whiskers = n == 1 ? "95 % interval of the ratio" :
 			      "least and largest of the workloads";
 	p.n = p.mark = f->n;

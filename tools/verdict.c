@@ -32,6 +32,13 @@ char *run_count(size_t runs)
 	return formatted("%zu run%s", runs, runs == 1 ? "" : "s");
 }
 
+char *run_range(size_t least, size_t most)
+{
+	if (least == most)
+		return run_count(most);
+	return formatted("%zu to %zu runs", least, most);
+}
+
 /* Rounded up: it must not say less than was measured. */
 char *same_within(double part)
 {
