@@ -1656,38 +1656,6 @@ claims_nothing()
 	is 0 "$(grep -c '^recommended' "$out" || true)"
 }
 
-@test "alloc: of what failed, was killed or is missing nothing is claimed" {
-	local n sub bad
-	for n in 1 2 5; do
-		for bad in 'exit 3' 'kill -9 $$'; do
-			for sub in "compare --with allocator" "sweep --to 0"; do
-				# shellcheck disable=SC2086 # words
-				$sub --runs $n --warmup 0 -- sh -c "$bad"
-				is 1 "$status"
-				claims_nothing
-				grep -q '^alloc: nothing was measured' "$err"
-			done
-		done
-		refused "alloc: no program no-such-program" \
-			compare --runs $n no-such-program
-		refused "alloc: no program no-such-program" \
-			sweep --runs $n no-such-program
-	done
-}
-
-@test "alloc: of a program of 1 ms no more is said than its runs tell" {
-	local n
-	for n in 1 2 5; do
-		compare --runs $n --with allocator true
-		is 0 "$status"
-		is 2 "$(grep -c '^  against glibc: ' "$out")"
-		is 0 "$(grep -c 'nan\|inf' "$out" || true)"
-		sweep --runs $n --to 50 --step 50 true
-		is 0 "$status"
-		[ "$n" -eq 5 ] || no_advice "can't tell ($n runs* each"
-	done
-}
-
 @test "alloc compare: one side that fails is compared with nothing" {
 	# glibc's
 	scripted 'case $LD_PRELOAD in "") exit 1 ;; esac'
