@@ -127,26 +127,27 @@ static void shrink(void)
 		CHECK(test_all(p[i], to < written ? to : written, 1));
 }
 
-/* Stacks of coroutines, buffers of connections: only their start is used. */
+/* Buffers of connections, of which little is used; stacks, by their end */
 static void sparse(void)
 {
 	size_t count = argument(0, 16384), size = argument(1, 65536);
-	size_t written = argument(2, 100), i;
+	size_t written = argument(2, 100), stacks = argument(3, 0), i;
 
 	begin();
 	for (i = 0; i < count; i++)
-		filled(size, written);
+		memset(filled(size, 0) + (stacks ? size - written : 0), 1,
+		       written);
 	figure("rss_mib", grown());
 }
 
 static void usable(void)
 {
-	size_t low = argument(0, KIB), high = argument(1, MIB), n, count = 0;
-	size_t worst_size = 0;
+	size_t low = argument(0, KIB), high = argument(1, MIB);
+	size_t step = argument(2, 16), n, count = 0, worst_size = 0;
 	double ratio, worst = 0, sum = 0;
 	void *p;
 
-	for (n = low; n <= high; n += 16, count++) {
+	for (n = low; n <= high; n += step, count++) {
 		p = malloc(n);
 		CHECK(p);
 		ratio = (double)malloc_usable_size(p) / (double)n;
@@ -324,6 +325,21 @@ static void append(void)
 	figure("peak_mib", peak());
 }
 
+/* One block of each of many sizes */
+static void assorted(void)
+{
+	size_t low = argument(0, 1024), high = argument(1, 65536);
+	size_t step = argument(2, 64), sum = 0, n;
+
+	begin();
+	for (n = low; n <= high; n += step) {
+		filled(n, n);
+		sum += n;
+	}
+	figure("live_mib", (double)sum / (double)MIB);
+	figure("rss_mib", grown());
+}
+
 /* Pages of a database: aligned, each with a small block that describes it */
 static void aligned(void)
 {
@@ -391,7 +407,7 @@ static size_t bucket_of(const char *key)
 	return test_word(strtoul(key + 4, NULL, 10), 0) >> 20 & (buckets - 1);
 }
 
-/* The table doubles when full; redis moves a bucket at a time, to the same end */
+/* The table doubles when full: at once, where redis moves it bit by bit. */
 static void widen(void)
 {
 	size_t old = buckets, i;
@@ -573,7 +589,7 @@ static void generations(void)
 
 static void *owns(void *arg)
 {
-	size_t total = argument(1, 1000) * 1000, n, sum;
+	size_t total = argument(1, 200) * 1000, n, sum;
 	uint64_t seed = (uintptr_t)arg;
 
 	for (sum = 0; sum < total; sum += n) {
@@ -595,9 +611,9 @@ static pid_t plain_fork(void)
 	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 }
 
-static void time_forks(pid_t (*by)(void), const char *median, const char *most)
+static void time_forks(pid_t (*by)(void), const char *median, const char *p99)
 {
-	enum { FORKS = 200 };
+	enum { FORKS = 100 };
 	static double ms[FORKS];
 	size_t i;
 	pid_t pid;
@@ -613,7 +629,7 @@ static void time_forks(pid_t (*by)(void), const char *median, const char *most)
 	}
 	qsort(ms, FORKS, sizeof(*ms), later);
 	figure(median, ms[FORKS / 2]);
-	figure(most, ms[FORKS - 3]);
+	figure(p99, ms[FORKS - 2]);
 }
 
 /* fork beside idle threads; the system call alone, without any handler */
@@ -632,11 +648,10 @@ static void fork_time(void)
 	time_forks(plain_fork, "kernel_median_ms", "kernel_p99_ms");
 }
 
+/* Clean pages are those of files, which other processes may share. */
 static double private_kb(void)
 {
-	return (double)(rollup("\nPrivate_Dirty:") +
-			rollup("\nPrivate_Clean:")) /
-	       KIB;
+	return (double)rollup("\nPrivate_Dirty:") / KIB;
 }
 
 static void *small_thread(void *arg)
@@ -719,6 +734,28 @@ static void turns(void)
 	figure("rss_mib", grown());
 }
 
+static void *few_of_many(void *arg)
+{
+	size_t low = argument(1, 64), high = argument(2, 30000), n;
+
+	for (n = low; n <= high; n += n / 4)
+		filled(n, n);
+	return idles(arg);
+}
+
+/* Many threads, each of which has a block of each of many sizes */
+static void crowd(void)
+{
+	size_t threads = argument(0, 100), i;
+
+	begin();
+	pthread_barrier_init(&barrier, NULL, threads + 1);
+	for (i = 0; i < threads; i++)
+		start_thread(few_of_many, NULL);
+	pthread_barrier_wait(&barrier);
+	figure("rss_mib", grown());
+}
+
 /* -- other programs */
 
 /* The peak of a program: `command PROGRAM ARGUMENT...`, its output is left */
@@ -752,6 +789,7 @@ static void command(void)
 	X(vectors) \
 	X(append) \
 	X(aligned) \
+	X(assorted) \
 	X(reload) \
 	X(store) \
 	X(sets) \
@@ -760,6 +798,7 @@ static void command(void)
 	X(idle) \
 	X(inherit) \
 	X(turns) \
+	X(crowd) \
 	X(command)
 
 int main(int argc, char **argv)
