@@ -283,7 +283,7 @@ fork_is_quick()
 }
 
 @test "memory: fork beside 200 idle threads takes no longer" {
-	ROUNDS=3 row fork_is_quick fork_time
+	ROUNDS=5 row fork_is_quick fork_time
 }
 
 little_more()

@@ -611,30 +611,24 @@ static pid_t plain_fork(void)
 	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 }
 
-static void time_forks(pid_t (*by)(void), const char *median, const char *p99)
+static double fork_ms(pid_t (*by)(void))
 {
-	enum { FORKS = 100 };
-	static double ms[FORKS];
-	size_t i;
-	pid_t pid;
+	double start = now(), end;
+	pid_t pid = by();
 
-	for (i = 0; i < FORKS; i++) {
-		ms[i] = now();
-		pid = by();
-		CHECK(pid >= 0);
-		if (pid == 0)
-			_exit(0);
-		ms[i] = (now() - ms[i]) * 1e3;
-		test_wait(pid);
-	}
-	qsort(ms, FORKS, sizeof(*ms), later);
-	figure(median, ms[FORKS / 2]);
-	figure(p99, ms[FORKS - 2]);
+	CHECK(pid >= 0);
+	if (pid == 0)
+		_exit(0);
+	end = now();
+	test_wait(pid);
+	return (end - start) * 1e3;
 }
 
-/* fork beside idle threads; the system call alone, without any handler */
+/* fork beside idle threads; in turn with the system call, without handlers */
 static void fork_time(void)
 {
+	enum { FORKS = 100 };
+	static double ms[FORKS], kernel[FORKS];
 	size_t threads = argument(0, 200), i;
 
 	begin();
@@ -644,8 +638,16 @@ static void fork_time(void)
 	pthread_barrier_wait(&barrier);
 	figure("rss_mib", grown());
 	figure("tables_kb", (double)test_status("VmPTE:") / KIB);
-	time_forks(fork, "median_ms", "p99_ms");
-	time_forks(plain_fork, "kernel_median_ms", "kernel_p99_ms");
+	for (i = 0; i < FORKS; i++) {
+		ms[i] = fork_ms(fork);
+		kernel[i] = fork_ms(plain_fork);
+	}
+	qsort(ms, FORKS, sizeof(*ms), later);
+	qsort(kernel, FORKS, sizeof(*kernel), later);
+	figure("median_ms", ms[FORKS / 2]);
+	figure("p99_ms", ms[FORKS - 2]);
+	figure("kernel_median_ms", kernel[FORKS / 2]);
+	figure("kernel_p99_ms", kernel[FORKS - 2]);
 }
 
 /* Clean pages are those of files, which other processes may share. */
