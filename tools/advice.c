@@ -81,8 +81,9 @@ static enum advised judge(const struct ratio *r, size_t runs, double gain)
 }
 
 /*
- * The plateau is the fastest third: a threshold that others disturbed, or slow
- * ones at the end, don't move the pick.
+ * The plateau is the fastest third, beside the first, which is compared with
+ * it: a threshold that others disturbed, or slow ones at the end, don't move
+ * the pick.
  */
 struct advice advise(const struct side *s, size_t n)
 {
@@ -92,7 +93,7 @@ struct advice advise(const struct side *s, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		level[i] = middle(&s[i], WALL);
-	a.plateau = fastest(level, n, a.width);
+	a.plateau = n < 2 ? 0 : 1 + fastest(level + 1, n - 1, a.width);
 	plateau = median(level + a.plateau, a.width);
 	end = pool(s + a.plateau, a.width, &count);
 	a.noise = noise_of(s, n);
