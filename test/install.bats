@@ -47,27 +47,6 @@ workloads()
 		"./bin/other ./libexec/allocator/other " ]
 }
 
-# mean FILE ROW COLUMN - a figure of a table; the first such row counts
-mean()
-{
-	awk -F' *[|] *' -v row="$2" -v column="$3" \
-		'$2 == row { print $column; exit }' "$1"
-}
-
-@test "install: the figures in README are those of doc/" {
-	local text figure
-	text=$(tr '\n' ' ' <README.md)
-	for figure in \
-		"take $(mean doc/performance.md 'time, all rows' 3) of" \
-		"for $(mean doc/performance.md 'peak RSS' 3) of the" \
-		"$(mean doc/benchmarks.md 'geometric mean' 4) for" \
-		"for $(sed -n '/^| peak RSS/,$p' doc/benchmarks.md |
-			mean /dev/stdin 'geometric mean' 4) ("; do
-		[[ $text == *"$figure"* ]] || { echo "$figure"; false; }
-	done
-	[[ $text == *"the $(workloads | wc -l) workloads of bench/"* ]]
-}
-
 # mapped ALLOC - the library that a program has which ALLOC runs
 mapped()
 {
