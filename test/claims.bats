@@ -20,6 +20,8 @@ setup()
 {
 	dir=$BATS_TEST_TMPDIR
 	export TMPDIR=$dir
+	# as from a shell, not from make
+	unset MAKEFLAGS MFLAGS MAKELEVEL
 }
 
 # beside_loops FUNCTION ARGUMENT... - without and then with two busy loops

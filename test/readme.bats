@@ -12,6 +12,8 @@ setup()
 {
 	dir=$BATS_TEST_TMPDIR
 	text=$(tr -s '\n ' ' ' <README.md)
+	# as from a shell, not from make
+	unset MAKEFLAGS MFLAGS MAKELEVEL
 }
 
 # has SENTENCE... - README says that
