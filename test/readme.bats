@@ -208,6 +208,41 @@ order()
 	[ "$(for _ in {1..5}; do order 3 2; done | sort -u | wc -l)" -gt 1 ]
 }
 
+# room LEVEL SIZE - how many such blocks there are in 400 MB of addresses
+room()
+{
+	[ -x "$dir/room" ] ||
+		"${CC:-cc}" -x c - -fno-builtin -o "$dir/room" <<-'END'
+		#include <stdio.h>
+		#include <stdlib.h>
+
+		int main(int argc, char **argv)
+		{
+			size_t size = strtoul(argv[argc - 1], NULL, 10), n = 0;
+
+			while (malloc(size))
+				n++;
+			printf("%zu\n", n);
+		}
+		END
+	(ulimit -v 400000 && LD_PRELOAD=$ALLOC_SO ALLOC_CHECK=$1 \
+		"$dir/room" "$2")
+}
+
+# part SIZE - how many per cent of level 1 there are at level 3
+part()
+{
+	echo $(($(room 3 "$1") * 100 / $(room 1 "$1")))
+}
+
+@test "security: at level 3 a third of the small blocks have room" {
+	local small large
+	small=$(part 16) large=$(part 1000)
+	echo "$small %, $large %"
+	[ "$small" -ge 28 ] && [ "$small" -le 36 ]
+	[ "$large" -ge 85 ] && [ "$large" -le 95 ]
+}
+
 # -- the manual page
 
 @test "manual: its examples work" {
