@@ -250,8 +250,9 @@ part()
 	mkdir "$dir/bin" "$dir/repository"
 	ln -s "$ROOT/alloc" "$ROOT/allocator.so" "$ROOT/build" "$dir/bin"
 	mapfile -t lines < <(sed -n 's/^\.Dl \$ //p' doc/alloc.1 |
-		sed 's/\\-/-/g; s/--runs 9/--runs 1 --warmup 0/
-			s/alloc \(sweep\|compare\)/& --warmup 0 --runs 1/
+		sed 's/\\-/-/g; s/--runs 9/--runs 1 --with glibc/
+			s/alloc \(sweep\|compare\) /&--runs 1 /
+			s/alloc [sc][wo][a-z]* \|alloc bench /&--prewarm 0 /
 			s/\/usr -xdev/doc/; s/allocator,jemalloc/allocator/')
 	[ ${#lines[@]} -eq 6 ]
 	cd "$dir/repository"
