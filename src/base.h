@@ -118,28 +118,31 @@ INLINE bool cas_pair(void *p, uintptr_t a, uintptr_t b, uintptr_t to_a,
 #define CHUNK ((size_t)1 << CHUNK_SHIFT)
 #define CHUNK_UNITS (CHUNK / UNIT)
 
-/* Sizes: slabs to SLAB_MAX, runs of whole units to RUN_MAX, else mappings. */
-#define GRAIN 16
-#define SLAB_MAX (64 * KIB)
-#define RUN_MAX (128 * KIB)
+/* Extents are of whole lines, and no shorter than a page: see extent.c. */
+#define LINE ((size_t)64)
+#define PAGE_SHIFT 12
+#define PAGE ((size_t)1 << PAGE_SHIFT)
+#define CHUNK_PAGES (CHUNK / PAGE)
+#define UNIT_PAGES (UNIT / PAGE)
 
-/*
- * Size classes: each 16 bytes to 512, 8 a doubling to 16 KiB, then 2: what is
- * not touched of a block of pages costs nothing, but each class in use does.
- */
+/* Sizes: slabs to SLAB_MAX, extents to EXTENT_MAX, else mappings. */
+#define GRAIN 16
+#define SLAB_MAX (8 * KIB)
+#define EXTENT_MAX (256 * KIB + PAGE)
+
+/* Size classes: each 16 bytes to 512, then 8 a doubling. */
 #define LINEAR_SHIFT 9
-#define FINE_SHIFT 14
+#define SLAB_SHIFT 13
 #define LINEAR_MAX (1 << LINEAR_SHIFT)
-#define FINE_MAX (1 << FINE_SHIFT)
 #define LINEAR_CLASSES (LINEAR_MAX / GRAIN)
-#define FINE_CLASSES (LINEAR_CLASSES + (FINE_SHIFT - LINEAR_SHIFT) * 8)
-#define CLASSES (FINE_CLASSES + (16 - FINE_SHIFT) * 2 + 1)
+#define CLASSES (LINEAR_CLASSES + (SLAB_SHIFT - LINEAR_SHIFT) * 8 + 1)
 
 /* What lies in front of the user's memory in a mapping of its own. */
 #define HEADER 64
 
 _Static_assert(CHUNK_UNITS == 64, "a chunk's units are the bits of a word");
-_Static_assert(SLAB_MAX == (size_t)1 << 16, "the last class is 64 KiB");
+_Static_assert(SLAB_MAX == (size_t)1 << SLAB_SHIFT, "the last class");
+_Static_assert(UNIT_PAGES == 16, "a unit's pages are the bits of a half-word");
 _Static_assert(CLASSES << 4 <= 0x1000, "a class fits its bits of a tag");
 _Static_assert(sizeof(void *) == 8, "64-bit only");
 

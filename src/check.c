@@ -25,14 +25,10 @@ static const char *const misuse_text[][4] = {
 INLINE bool class_has(const struct class *k, const void *p)
 {
 	uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * k->recip;
-	uint32_t offset;
 
-	if (LIKELY(k->limit))
-		return (uint32_t)product < k->limit &&
-		       product >> 32 < load_relaxed(&unit_of(p)->carved);
-	offset = (uint32_t)((const char *)p - unit_start(slab_of(p)));
-	return offset % k->size == 0 &&
-	       offset / k->size < load_relaxed(&slab_of(p)->carved);
+	return (uint32_t)product < k->limit &&
+	       product >> 32 < load_relaxed(&slab_of(p)->carved) &&
+	       !block_gone(slab_of(p), p);
 }
 #define slab_has(s, p) class_has(&classes[(s)->cls], p)
 
@@ -81,16 +77,34 @@ static bool mapping_was(const void *p, struct facts *facts)
 	return m;
 }
 
+/* Under the lock, since an extent may be cut or merged. */
+static enum fault fault_of_extent(const char *p, struct facts *facts)
+{
+	const char *e = extent_around(p);
+	uint32_t word = extent_get(e);
+
+	if ((word & EXTENT_STATE) != EXTENT_USED) {
+		if (word & EXTENT_SEALED && p == e)
+			*facts =
+				seal_facts(seal_of(p, word_len(word), DEEP), p);
+		return FREED;
+	}
+	*facts = (struct facts){ .start = e, .size = word_len(word) };
+	return INTERIOR;
+}
+
 static enum fault fault_of(const char *p, uint32_t tag, struct facts *facts)
 {
 	if ((!tag || tag & TAG_MAPPING) && !mapping_around(p))
 		return mapping_was(p, facts) ? FREED : FOREIGN;
 	if ((uintptr_t)p % GRAIN)
 		return MISALIGNED;
+	if (tag == TAG_EXTENT)
+		return fault_of_extent(p, facts);
 	if (!tag_is_slab(tag))
 		return tag == TAG_FREE ? FREED : INTERIOR;
 	/* A block that was never handed out is as good as freed. */
-	return (size_t)(p - unit_start(slab_of(p))) % tag_class(tag)->size ?
+	return (size_t)(p - slab_start(slab_of(p))) % tag_class(tag)->size ?
 		       INTERIOR :
 		       FREED;
 }
@@ -101,7 +115,7 @@ static struct facts facts_of(const char *p, uint32_t tag, enum fault fault)
 	const struct slab *s = slab_of(p);
 	size_t size = tag_class(tag)->size;
 
-	p -= (size_t)(p - unit_start(s)) % size;
+	p -= (size_t)(p - slab_start(s)) % size;
 	if (fault != FREED)
 		return (struct facts){ .start = p, .size = size };
 	return s->sealed && class_has(tag_class(tag), p) &&
@@ -160,9 +174,11 @@ static size_t block_size(void *p, enum use use)
 			       tag_class(tag)->size :
 			       0;
 		sealed = s->sealed;
-	} else if (tag == TAG_RUN) {
-		size = (uintptr_t)p & (UNIT - 1) ? 0 : unit_of(p)->units * UNIT;
-		sealed = unit_of(p)->sealed;
+	} else if (tag == TAG_EXTENT) {
+		uint32_t word = extent_live(p);
+
+		size = word_len(word);
+		sealed = word & EXTENT_SEALED;
 	} else if ((m = mapping_find(p, false)) != NULL) {
 		return mapping_size(m, exact);
 	}

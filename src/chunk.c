@@ -1,173 +1,18 @@
 /*
- * chunk.c - chunks of 4 MiB, cut into 64 units of 64 KiB; and the accounts of
- * all OS memory, which decide what leaves the cache.
+ * chunk.c - memory from the OS and back: chunks of 4 MiB, for extents; and what
+ * leaves the cache.
  *
- * A freed unit keeps its contents and is cached for any class, run or thread.
- * What leaves the cache is purged; chunks that are all free are unmapped.
+ * A freed extent keeps its contents and is cached for any use. What leaves the
+ * cache is purged, by page; chunks that are all free are unmapped.
  *
- * Invariant, under os.lock: a unit is in use, or free and clean, or free,
- * dirty and cached, or on its way to the kernel (in no set at all). No system
- * call is made under the lock.
+ * Invariant, under os.lock: memory of a chunk is in use, or free, and cached if
+ * it is not clean, or on its way to the kernel. No system call is made under
+ * the lock.
  */
-enum { FULL, AVAIL }; /* chunks without and with free units */
-
-static struct {
-	struct lock lock;
-	struct chunk *first[2], *last[2];
-	size_t chunks;
-	size_t free_chunks; /* without any unit in use */
-	size_t used;        /* bytes of units in use */
-	size_t mapped;      /* bytes of mappings in use */
-	size_t mappings;    /* their number */
-	size_t guards;      /* inaccessible pages behind blocks; relaxed */
-	size_t moved;       /* mappings that merge with no other; relaxed */
-	size_t traps;       /* in use; relaxed */
-	size_t peak;        /* most bytes ever held, cache included */
-	struct cache units, maps;
-	struct cache held; /* freed traps: inaccessible, without contents */
-} os;
-
-/* What any thread counts: more of it, or by wrapping less. */
-#define COUNT(what, n) __atomic_fetch_add(&os.what, n, __ATOMIC_RELAXED)
-
-#define UNITS_ALL (~(uint64_t)1) /* unit 0 is the header's */
-#define SEARCH_MAX 128           /* chunks looked at for a run */
-#define SPARE_MAX 2              /* chunks kept without a unit in use */
-#define GROWTH (1 * MIB)         /* what counts as growing */
-
-INLINE struct chunk *chunk_of(const void *p)
-{
-	return (struct chunk *)((uintptr_t)p & ~(CHUNK - 1));
-}
-
-INLINE struct slab *unit_of(const void *p)
-{
-	return (struct slab *)(void *)chunk_of(p) +
-	       ((uintptr_t)p >> UNIT_SHIFT) % CHUNK_UNITS;
-}
-
-/* The memory that a descriptor describes. */
-INLINE char *unit_start(const struct slab *s)
-{
-	struct chunk *c = chunk_of(s);
-
-	return (char *)c + (size_t)(s - c->unit + 1) * UNIT;
-}
-
-/* The bits of `n` units, in the words of their chunk. */
-static uint64_t units_mask(const struct slab *s, size_t n)
-{
-	return (((uint64_t)1 << n) - 1) << (s - chunk_of(s)->unit + 1);
-}
-
-/* The first of `n` neighbouring units of a set, or NULL. */
-static struct slab *units_find(struct chunk *c, uint64_t set, unsigned n)
-{
-	while (--n)
-		set &= set >> 1;
-	return set ? &c->unit[__builtin_ctzll(set) - 1] : NULL;
-}
-
-/* -- lists, under the lock */
-
-static void units_uncache(struct chunk *c, uint64_t units)
-{
-	for (; units; units &= units - 1)
-		cache_remove(&os.units, &units_find(c, units, 1)->span);
-}
-
-static void chunk_link(struct chunk *c, bool last)
-{
-	int list = c->free ? AVAIL : FULL;
-
-	c->next = last ? NULL : os.first[list];
-	c->prev = last ? os.last[list] : NULL;
-	*(c->prev ? &c->prev->next : &os.first[list]) = c;
-	*(c->next ? &c->next->prev : &os.last[list]) = c;
-}
-
-static void chunk_unlink(const struct chunk *c)
-{
-	int list = c->free ? AVAIL : FULL;
-
-	*(c->prev ? &c->prev->next : &os.first[list]) = c->next;
-	*(c->next ? &c->next->prev : &os.last[list]) = c->prev;
-}
-
-/* Units become free, or are no longer; `last`: to be searched last. */
-static void units_flip(struct chunk *c, uint64_t units, bool last)
-{
-	bool move = !c->free || c->free == units;
-
-	os.free_chunks -= c->free == UNITS_ALL;
-	if (move)
-		chunk_unlink(c);
-	c->free ^= units;
-	if (move)
-		chunk_link(c, last);
-	os.free_chunks += c->free == UNITS_ALL;
-}
-
-/* A chunk of free units is searched last; those that are dirty are cached. */
-static void chunk_add(struct chunk *c)
-{
-	c->free = UNITS_ALL;
-	lock_take(&os.lock);
-	for (uint64_t units = c->dirty; units; units &= units - 1)
-		cache_push(&os.units, &units_find(c, units, 1)->span);
-	chunk_link(c, true);
-	add_relaxed(&os.chunks, 1);
-	os.free_chunks++;
-	lock_drop(&os.lock);
-}
-
-/* `n` units are free: clean, or dirty and cached and soon to be used. */
-static void units_return(struct slab *s, size_t n, bool clean)
-{
-	struct chunk *c = chunk_of(s);
-	uint64_t units = units_mask(s, n);
-
-	if (clean)
-		c->dirty &= ~units;
-	while (!clean && n-- > 0) {
-		s[n].state = SLAB_FREE;
-		s[n].back = 0;
-		s[n].span.len = UNIT;
-		cache_push(&os.units, &s[n].span);
-	}
-	units_flip(c, units, clean);
-}
-
-/* -- accounts, under the lock */
-
-static size_t held_bytes(void)
-{
-	return os.used + os.mapped + os.units.bytes + os.maps.bytes;
-}
-
-static void note_peak(void)
-{
-	if (held_bytes() > os.peak)
-		os.peak = held_bytes();
-}
-
-/* The list whose oldest entry has to go, or NULL when all is in bounds. */
-static struct cache *over_bound(void)
-{
-	const struct span *unit = os.units.oldest, *map = os.maps.oldest;
-	bool older = map && (!unit || map->stamp < unit->stamp);
-
-	if (os.held.count > OPT(thresh))
-		return &os.held;
-	if (os.units.count + os.maps.count > OPT(thresh))
-		return older ? &os.maps : &os.units;
-	if (os.units.bytes > CACHE_FLOOR && os.units.bytes > os.used / 4)
-		return &os.units;
-	if (os.maps.bytes > CACHE_FLOOR &&
-	    os.maps.bytes > (os.used + os.mapped) / 2)
-		return &os.maps;
-	return NULL;
-}
+#define SPARE_MAX 2      /* chunks kept without any use */
+#define GROWTH (1 * MIB) /* what counts as growing */
+#define STEP (256 * KIB) /* goes at once for what grows by less */
+#define IDLE_MIN(peak) (2 * MIB + (peak) / 16) /* else it grows all the same */
 
 /* -- giving back */
 
@@ -194,29 +39,36 @@ static void range_unmap(char *p, size_t len)
 	lock_drop(&os.lock);
 }
 
-/* Memory on its way to the kernel: units to be purged, or of a mapping. */
+/* Memory on its way to the kernel: an extent, or of a mapping. */
 struct victim {
 	char *start;
 	size_t len;
-	struct slab *unit; /* the first */
-	struct span *map;  /* if all of it goes */
+	size_t gain;      /* bytes with old contents */
+	struct span *map; /* if all of it goes */
 	struct cache *from;
 };
 
-/* The oldest unit, and those behind it that are the next oldest. */
-static void victim_units(struct victim *v, size_t want)
+/* The oldest extent with old contents, from these on; of a long one a part. */
+static void victim_extent(struct victim *v, size_t want)
 {
-	struct slab *u = (struct slab *)os.units.oldest;
-	struct chunk *c = chunk_of(u);
+	struct extent *e = (struct extent *)os.pages.oldest;
+	char *start = extent_start(e), *end = start + extent_len(e);
+	char *at = (char *)round_up((uintptr_t)start, page_size);
+	size_t len;
 
-	*v = (struct victim){ .start = unit_start(u), .unit = u };
-	do {
-		v->len += UNIT;
-		cache_remove(&os.units, &u->span);
-		u++;
-	} while (os.units.oldest == &u->span && chunk_of(u) == c &&
-		 (over_bound() == &os.units || v->len < want));
-	units_flip(c, units_mask(v->unit, v->len / UNIT), true);
+	while (!dirty_inside(at, page_size, PAGES_COUNT))
+		at += page_size;
+	if (at < start + PAGE)
+		at = start;
+	len = (size_t)(end - at);
+	want = round_up(want + (size_t)(at - start), page_size) + page_size;
+	if (!over_bound() && len > want + UNIT)
+		len = want;
+	v->len = extent_take(e, at, len, EXTENT_KEPT);
+	v->start = at;
+	v->gain = dirty_inside(at, v->len, PAGES_COUNT) * PAGE;
+	v->map = NULL;
+	v->from = &os.pages;
 }
 
 /* The oldest mapping, or as much of its end as is wanted. */
@@ -225,7 +77,7 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 	struct mapping *m = (struct mapping *)from->oldest;
 	size_t len = m->span.len;
 
-	*v = (struct victim){ m->base, len, NULL, &m->span, from };
+	*v = (struct victim){ m->base, len, len, &m->span, from };
 	if (over_bound() || len < GROWTH || len - GROWTH < want || m->trap) {
 		cache_remove(from, &m->span);
 		return;
@@ -233,6 +85,7 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 	/* Its first page gets a header, so that is not to be the guard. */
 	v->len = round_up(want, page_size) + (m->guard ? page_size : 0);
 	v->start += len - v->len;
+	v->gain = v->len;
 	v->map = range_span((struct mapping){ .base = v->start,
 					      .span.len = v->len,
 					      .split = m->split,
@@ -244,22 +97,31 @@ static void victim_mapping(struct victim *v, struct cache *from, size_t want)
 	add_relaxed(&os.maps.bytes, -v->len);
 }
 
-/* What goes next: mappings, units, or if `refused`, traps; false: nothing. */
+/* What goes next: mappings, extents, or if `refused`, traps; false: nothing. */
 static bool victim_choose(struct victim *v, size_t want, bool refused)
 {
 	struct cache *from = over_bound();
 
 	if (!from && want)
 		from = os.maps.count && !refused  ? &os.maps :
-		       os.units.count && !refused ? &os.units :
+		       os.pages.count && !refused ? &os.pages :
 						    &os.held;
 	if (!from || !from->count)
 		return false;
-	if (from == &os.units)
-		victim_units(v, want);
+	if (from == &os.pages)
+		victim_extent(v, want);
 	else
 		victim_mapping(v, from, want);
 	return true;
+}
+
+/* Give back the pages of an extent that it has to itself. */
+static bool extent_purge(char *p, size_t len)
+{
+	char *from = (char *)round_up((uintptr_t)p, page_size);
+	char *to = (char *)((uintptr_t)(p + len) & ~(page_size - 1));
+
+	return os_purge(from, (size_t)(to - from));
 }
 
 /* The system call, without the lock. */
@@ -267,9 +129,9 @@ static bool victim_release(struct victim *v)
 {
 	struct mapping *m = (struct mapping *)v->map, old;
 
-	EVENT(v->unit ? "purge" : "unmap", v->start, v->len);
-	if (v->unit)
-		return os_purge(v->start, v->len);
+	EVENT(v->map ? "unmap" : "purge", v->start, v->len);
+	if (!v->map)
+		return extent_purge(v->start, v->len);
 	old = *m;
 	if (os_unmap(v->start, v->len)) {
 		COUNT(guards, -(size_t)old.guard);
@@ -288,13 +150,16 @@ static bool victim_release(struct victim *v)
 	return false;
 }
 
-/* Purged units are clean again; what the kernel refused stays cached. */
+/* Purged pages are clean again; what the kernel refused stays cached. */
 static void victim_return(const struct victim *v, bool done)
 {
 	if (v->map && !done)
 		cache_push(v->from, v->map);
-	if (v->unit)
-		units_return(v->unit, v->len / UNIT, done);
+	if (v->map)
+		return;
+	if (done)
+		dirty_inside(v->start, v->len, PAGES_CLEAN);
+	extent_release(v->start, v->len);
 }
 
 /* Drop the lock; what is over the bounds goes, then `want` bytes more. */
@@ -309,11 +174,12 @@ static size_t cache_unlock(size_t want)
 		done = victim_release(&v);
 		lock_take(&os.lock);
 		victim_return(&v, done);
-		gone += v.len;
+		gone += v.gain;
 		if (!done && refused)
 			break;
 		refused |= !done;
 	}
+	note_peak();
 	lock_drop(&os.lock);
 	return gone;
 }
@@ -322,7 +188,7 @@ static size_t cache_unlock(size_t want)
 static size_t cache_empty(void)
 {
 	lock_take(&os.lock);
-	return cache_unlock(os.units.bytes + os.maps.bytes + os.held.bytes);
+	return cache_unlock(idle_bytes() + os.held.bytes);
 }
 
 /*
@@ -334,8 +200,7 @@ static void make_way(size_t len)
 	if (len < GROWTH)
 		return;
 	lock_take(&os.lock);
-	if (held_bytes() + len <= os.peak ||
-	    os.units.bytes + os.maps.bytes < 4 * UNIT)
+	if (held_bytes() + len <= os.peak || idle_bytes() < 4 * UNIT)
 		len = 0;
 	cache_unlock(len);
 }
@@ -373,64 +238,102 @@ static void *fresh_map(size_t len, size_t align, size_t head)
 	return p;
 }
 
-/* Take `n` units from `s` on; `fresh` when none held anything. */
-static void units_claim(struct slab *s, unsigned n)
-{
-	struct chunk *c = chunk_of(s);
-	uint64_t units = units_mask(s, n), old = c->dirty & units;
+/* -- extents and units */
 
-	s->fresh = !old;
-	s->units = (uint8_t)n;
-	/* Blocks may start anywhere in these, see slab_stamp. */
-	for (unsigned i = 0; n > 1 && i < n; i++)
-		s[i].ready = UINT8_MAX;
-	units_uncache(c, old);
-	c->dirty |= units;
-	units_flip(c, units, true);
-	os.used += n * UNIT;
-	note_peak();
+/*
+ * So much is in use from now on, and has not been touched. Drop the lock, and
+ * let idle memory go if there would be more than ever: a step's worth.
+ */
+static void used_unlock(size_t len)
+{
+	size_t held;
+
+	os.used += len;
+	held = held_bytes();
+	if (held > os.peak && idle_bytes() >= IDLE_MIN(os.peak))
+		cache_unlock(held - os.peak > STEP ? held - os.peak : STEP);
+	else
+		cache_unlock(0);
 }
 
-enum units { DIRTY, CLEAN, ANY };
-
-/* The first of `n` neighbouring free units of a kind. */
-static struct slab *units_search(unsigned n, enum units kind)
+/* The most there ever was, if one more unit makes it more; else 0. */
+static size_t peak_near(void)
 {
-	unsigned left = SEARCH_MAX;
-	struct slab *s = NULL;
-	struct chunk *c;
-	uint64_t set;
-
-	if (kind == DIRTY && os.units.bytes < n * UNIT)
-		return NULL;
-	if (kind == DIRTY && n == 1)
-		return (struct slab *)os.units.newest;
-	for (c = os.first[AVAIL]; c && !s && left--; c = c->next) {
-		set = kind == DIRTY ? c->dirty :
-		      kind == CLEAN ? ~c->dirty :
-				      UNITS_ALL;
-		s = units_find(c, c->free & set, n);
-	}
-	/* The newest chunk is the last; it may lie beyond the search. */
-	c = os.last[AVAIL];
-	return s || kind != ANY || !c ? s : units_find(c, c->free, n);
-}
-
-static struct slab *units_take(unsigned n, enum units kind)
-{
-	struct slab *s;
+	size_t peak;
 
 	lock_take(&os.lock);
-	s = units_search(n, kind);
-	if (s)
-		units_claim(s, n);
+	peak = held_bytes() + UNIT > os.peak ? os.peak : 0;
 	lock_drop(&os.lock);
-	if (s && !s->fresh)
-		REUSED(unit_start(s), n * UNIT);
+	return peak;
+}
+
+/* Of the pages of a unit, a bit each. */
+static size_t pages_bytes(uint32_t pages)
+{
+	return bits_count(pages) * PAGE;
+}
+
+/* A free extent is in use: `len` bytes of it, aligned. NULL: there is none. */
+static void *extent_obtain(size_t len, size_t align, uint32_t state, bool *zero)
+{
+	struct extent *e;
+	char *p;
+
+	lock_take(&os.lock);
+	e = extent_fit(&bins[false][0], len, align);
+	if (!e)
+		e = extent_fit(&bins[false][1], len, align);
+	p = e ? extent_place(e, len, align) : NULL;
+	if (!p) {
+		lock_drop(&os.lock);
+		return NULL;
+	}
+	len = extent_take(e, p, len, state);
+	*zero = !dirty_inside(p, len, PAGES_COUNT);
+	extent_soil(p, len);
+	used_unlock(len);
+	if (!*zero)
+		REUSED(p, len);
+	return p;
+}
+
+/* A unit for a slab, which knows what of it has old contents; or NULL. */
+static struct slab *unit_obtain(enum units kind, bool huge)
+{
+	struct slab *s;
+	char *p;
+
+	lock_take(&os.lock);
+	p = unit_search(kind, huge);
+	if (!p) {
+		lock_drop(&os.lock);
+		return NULL;
+	}
+	s = slab_of(p);
+	extent_take(extent_node(extent_around(p)), p, UNIT, EXTENT_USED);
+	s->old = dirty_unit(p);
+	used_unlock(UNIT);
+	if (s->old)
+		REUSED(p, UNIT);
 	return s;
 }
 
-/* A new chunk of free units; false when memory is out. */
+/* A chunk of free memory. */
+static void chunk_add(struct chunk *c)
+{
+	pagemap_set((char *)c + UNIT, CHUNK_UNITS - 1, TAG_EXTENT);
+	lock_take(&os.lock);
+	c->prev = NULL;
+	c->next = os.first;
+	if (c->next)
+		c->next->prev = c;
+	os.first = c;
+	add_relaxed(&os.chunks, 1);
+	extent_link((char *)c + UNIT, CHUNK - UNIT, CHUNK_UNITS);
+	lock_drop(&os.lock);
+}
+
+/* False when memory is out. */
 static bool chunk_map(bool huge)
 {
 	struct chunk *c = fresh_map(CHUNK, CHUNK, 0);
@@ -442,13 +345,24 @@ static bool chunk_map(bool huge)
 		range_unmap((char *)c, CHUNK);
 		return false;
 	}
-	if (huge)
-		os_huge(c, CHUNK);
+	c->huge = huge && os_huge(c, CHUNK);
 	chunk_add(c);
 	return true;
 }
 
-/* Give back a chunk that is on neither list, nor in the page map. */
+/* Under the lock: it is of no use any more, and nobody's. */
+static void chunk_remove(struct chunk *c)
+{
+	extent_unlink(extent_node((char *)c + UNIT));
+	*(c->prev ? &c->prev->next : &os.first) = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	add_relaxed(&os.chunks, -1);
+	/* Before the lock is dropped: who has it may look at ours. */
+	pagemap_set(c, CHUNK_UNITS, 0);
+}
+
+/* Give back a chunk that was removed. */
 static void chunk_unmap(struct chunk *c)
 {
 	EVENT("unmap", c, CHUNK);
@@ -456,31 +370,44 @@ static void chunk_unmap(struct chunk *c)
 	if (os_unmap(c, CHUNK))
 		return;
 	if (os_purge((char *)c + UNIT, CHUNK - UNIT))
-		c->dirty = 0;
+		memset(c->dirty, 0, sizeof(c->dirty));
 	chunk_add(c);
 }
 
-/* Free units. Beyond SPARE_MAX, a chunk without any in use goes back whole. */
-static void units_free(struct slab *s, unsigned n)
+/* Under the lock, which is dropped: a range is free. */
+static void release_unlock(char *p, size_t len)
 {
-	struct chunk *c = chunk_of(s);
+	struct chunk *c = chunk_of(p);
 	bool whole;
 
-	EVENT("cache", unit_start(s), n * UNIT);
-	pagemap_set(unit_start(s), n, TAG_FREE);
-	lock_take(&os.lock);
-	units_return(s, n, false);
-	os.used -= n * UNIT;
-	whole = c->free == UNITS_ALL && os.free_chunks > SPARE_MAX;
-	if (whole) {
-		units_uncache(c, c->dirty);
-		chunk_unlink(c);
-		add_relaxed(&os.chunks, -1);
-		os.free_chunks--;
-		/* Before the lock is dropped: who has it may look at ours. */
-		pagemap_set(c, CHUNK_UNITS, 0);
-	}
+	os.used -= len;
+	extent_release(p, len);
+	whole = word_len(extent_get((char *)c + UNIT)) == CHUNK - UNIT &&
+		os.free_chunks > SPARE_MAX;
+	if (whole)
+		chunk_remove(c);
 	cache_unlock(0);
 	if (whole)
 		chunk_unmap(c);
+}
+
+/* Free an extent of that length, which no pointer leads to any more. */
+static void extent_return(char *p, size_t len)
+{
+	EVENT("cache", p, len);
+	lock_take(&os.lock);
+	release_unlock(p, len);
+}
+
+/* Free a unit: pages of it that have contents, and that it gave back before. */
+static void unit_return(struct slab *s, uint16_t old, uint16_t holes)
+{
+	char *p = slab_start(s);
+
+	EVENT("cache", p, UNIT);
+	pagemap_set(p, 1, TAG_EXTENT);
+	lock_take(&os.lock);
+	dirty_unit_set(p, old);
+	os.used += pages_bytes(holes);
+	release_unlock(p, UNIT);
 }

@@ -4,29 +4,23 @@
 struct class
 {
 	uint32_t size;
-	uint32_t recip; /* 2^32 / size + 1 for slabs of one unit, else 1 */
+	uint32_t recip; /* 2^32 / size + 1 */
 	uint32_t limit; /* offset * recip < limit: a block starts there */
-	uint16_t cap;   /* blocks a slab */
-	uint8_t units;  /* units a slab */
+	uint32_t cap;   /* blocks a slab */
 };
 
 /*
  * With e = size * recip - 2^32, block q of a unit has q * size * recip = q * e
  * modulo 2^32, which is below cap * e; any other offset, the unused tail of
- * the unit included, comes out at recip or above. Slabs of several units have
- * limit 0: they are checked by a division on the slow path.
+ * the unit included, comes out at recip or above.
  */
 #define CLASS_EDGE(s) ((s) <= 1024 ? 64 : 0) /* see slab_carve */
-#define CLASS_UNITS(s) ((s) <= 8192 ? 1 : (s) <= 32768 ? 4 : 8)
-#define CLASS_CAP(s) ((uint32_t)((CLASS_UNITS(s) * UNIT - CLASS_EDGE(s)) / (s)))
-#define CLASS_RECIP(s) \
-	((uint32_t)(CLASS_UNITS(s) == 1 ? ((uint64_t)1 << 32) / (s) + 1 : 1))
-#define CLASS_LIMIT(s) \
-	(CLASS_CAP(s) * (uint32_t)(s)*CLASS_RECIP(s) * (CLASS_UNITS(s) == 1))
+#define CLASS_CAP(s) ((uint32_t)((UNIT - CLASS_EDGE(s)) / (s)))
+#define CLASS_RECIP(s) ((uint32_t)(((uint64_t)1 << 32) / (s) + 1))
+#define CLASS_LIMIT(s) (CLASS_CAP(s) * (uint32_t)(s)*CLASS_RECIP(s))
 #define ROW(s) \
 	{ \
-		s, CLASS_RECIP(s), CLASS_LIMIT(s), CLASS_CAP(s), \
-			CLASS_UNITS(s) \
+		s, CLASS_RECIP(s), CLASS_LIMIT(s), CLASS_CAP(s) \
 	}
 #define LINEAR(s) \
 	ROW((s) + 16), ROW((s) + 32), ROW((s) + 48), ROW((s) + 64), \
@@ -35,12 +29,10 @@ struct class
 	ROW((s) / 8 * 9), ROW((s) / 8 * 10), ROW((s) / 8 * 11), \
 		ROW((s) / 8 * 12), ROW((s) / 8 * 13), ROW((s) / 8 * 14), \
 		ROW((s) / 8 * 15), ROW((s)*2)
-#define COARSE(s) ROW((s) / 2 * 3), ROW((s)*2)
 
 static const struct class classes[] = {
-	{ 0, 0, 0, 0, 0 }, LINEAR(0),  LINEAR(128),   LINEAR(256),
-	LINEAR(384),       FINE(512),  FINE(1024),    FINE(2048),
-	FINE(4096),        FINE(8192), COARSE(16384), COARSE(32768),
+	{ 0, 0, 0, 0 }, LINEAR(0),  LINEAR(128), LINEAR(256), LINEAR(384),
+	FINE(512),      FINE(1024), FINE(2048),  FINE(4096),
 };
 _Static_assert(sizeof(classes) == CLASSES * sizeof(*classes),
 	       "the table has a row for each class");
@@ -60,11 +52,8 @@ INLINE unsigned class_of_medium(size_t n)
 {
 	unsigned log2 = 63 - (unsigned)__builtin_clzl(n - 1);
 
-	if (n <= FINE_MAX)
-		return LINEAR_CLASSES + 1 + (log2 - LINEAR_SHIFT) * 8 +
-		       ((unsigned)((n - 1) >> (log2 - 3)) & 7);
-	return FINE_CLASSES + 1 + (log2 - FINE_SHIFT) * 2 +
-	       ((unsigned)((n - 1) >> (log2 - 1)) & 1);
+	return LINEAR_CLASSES + 1 + (log2 - LINEAR_SHIFT) * 8 +
+	       ((unsigned)((n - 1) >> (log2 - 3)) & 7);
 }
 
 /* The class of a size up to SLAB_MAX; a block of 0 bytes takes the first. */
@@ -79,6 +68,24 @@ INLINE unsigned class_of(size_t n)
 INLINE unsigned class_aligned(size_t n, size_t align)
 {
 	return class_of(round_up(n ? n : 1, align));
+}
+
+/*
+ * The class that lends its blocks to this, `lent` by now, while few are wanted:
+ * a page for each is more than they waste. Itself when it lends no more. What
+ * lends is aligned as well.
+ */
+INLINE unsigned class_lender(unsigned c, unsigned lent)
+{
+	unsigned to = (c + 3) & ~3u;
+
+	if (c <= LINEAR_CLASSES / 2 && lent < 2)
+		return LINEAR_CLASSES / 2;
+	if (c > 8 && c <= LINEAR_CLASSES)
+		to = (c + 7) & ~7u;
+	return classes[c].size <= KIB && lent < 2 * PAGE / classes[to].size ?
+		       to :
+		       c;
 }
 
 /* Slabs of a heap that carved so much are populated ahead, 2^n pages a time. */

@@ -18,6 +18,9 @@ static void engine_init(void)
 	}
 }
 
+/* Of so much, pages are purged rather than cleared. */
+#define PURGE_MIN (1 * MIB)
+
 /* So many at a time: each costs system calls, two pages and some VMAs. */
 #define SAMPLES_MAX 32
 
@@ -91,19 +94,13 @@ static void engine_free(void *p, const void *caller)
 
 	if (tls.me == STUB) /* a thread's first call may be a free */
 		engine_init();
-	if (tag_is_slab(tag)) {
+	if (tag_is_slab(tag) || tag == TAG_EXTENT) {
 		h = tls.mine == DEAD ? NULL : heap_enter();
-		if (UNLIKELY(config.tail)) {
+		if (UNLIKELY(config.tail))
 			p = sealed_free(h, p, caller);
-			tag = pagemap_get(p);
-		}
-		if (p)
-			heap_free(h, p, tag);
-		return;
-	}
-	if (tag == TAG_RUN) {
-		if (!(config.tail && block_size(p, USE_FREE) == NO_BLOCK) &&
-		    !run_free(p))
+		if (p && (tag_is_slab(tag) || config.tail || extent_claim(p)))
+			heap_drop(h, p);
+		else if (p)
 			misused(p, USE_FREE);
 		return;
 	}
@@ -118,24 +115,53 @@ static void engine_free(void *p, const void *caller)
 	mapping_free(m);
 }
 
-/* A run or mapping holds `n` bytes from now on; what it need not is freed. */
-static void engine_fit(void *p, size_t n)
+/* The first `n` bytes at `p` move to `q`; what is there is NULL without `q`. */
+static void *engine_move(void *p, void *q, size_t n, bool grew)
 {
-	if (pagemap_get(p) != TAG_RUN) {
-		mapping_shrink(mapping_at(p), n);
-		mapping_grown(mapping_at(p), n);
-	} else if (n + config.tail <= UNIT && unit_of(p)->units > 1) {
-		unsigned rest = unit_of(p)->units - 1u;
+	struct heap *h = heap_own();
 
-		unit_of(p)->units = 1;
-		units_free(unit_of(p) + 1, rest);
+	if (!q)
+		return NULL;
+	memcpy(q, p, n);
+	if (h != STUB && h != DEAD && (!grew || h->shrunk))
+		fickle_moved(h, p, q, grew);
+	engine_free(p, NULL);
+	return q;
+}
+
+/* A live block needs but `n` bytes: give back what is worth it. */
+static void *engine_shrink(void *p, size_t n)
+{
+	struct heap *h = heap_own();
+	uint32_t tag = pagemap_get(p);
+	struct mapping *m;
+	int err = errno;
+	bool zero;
+	void *q;
+
+	if (h != STUB && h != DEAD && fickle_stays(h, p))
+		return p;
+	if (tag == TAG_EXTENT && n + config.tail > SLAB_MAX) {
+		extent_resize(p, n + config.tail);
+		return p;
 	}
+	m = tag == TAG_EXTENT || tag_is_slab(tag) ? NULL : mapping_at(p);
+	if (m && !m->direct && n > extent_max() / 2) {
+		mapping_shrink(m, n);
+		mapping_grown(m, n);
+		return p;
+	}
+	q = engine_move(p, engine_alloc(n, GRAIN, &zero), n, false);
+	errno = err;
+	return q ? q : p;
 }
 
 /* A larger place for `size` bytes at `p`, contents and all, or NULL. */
 static void *engine_grow(void *p, size_t n, size_t size)
 {
-	struct mapping *m = n <= PTRDIFF_MAX / 2 ? mapping_at(p) : NULL;
+	bool extent = pagemap_get(p) == TAG_EXTENT;
+	struct mapping *m = !extent && n <= PTRDIFF_MAX / 2 ? mapping_at(p) :
+							      NULL;
 	void *q = m ? mapping_grow(m, n) : NULL;
 	int err = errno;
 	bool zero;
@@ -144,17 +170,15 @@ static void *engine_grow(void *p, size_t n, size_t size)
 		mapping_grown(mapping_header(q), n);
 		return q;
 	}
-	if (m && !m->direct)
+	if (extent && n <= EXTENT_MAX && extent_resize(p, n + config.tail))
+		return p;
+	if (extent || (m && !m->direct))
 		q = engine_alloc(AMPLE(n), GRAIN, &zero);
 	if (!q) {
 		errno = err;
 		q = engine_alloc(n, GRAIN, &zero);
 	}
-	if (q) {
-		memcpy(q, p, size);
-		engine_free(p, NULL);
-	}
-	return q;
+	return engine_move(p, q, size, true);
 }
 
 /* `p` has `size` usable bytes, or is NULL. */
@@ -170,22 +194,15 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 	}
 	if (n > size)
 		return engine_grow(p, n, size);
-	if (size > SLAB_MAX)
-		engine_fit(p, n);
-	return p;
+	return fits(n, size) ? p : engine_shrink(p, n);
 }
 
 /* -- the slow halves of the entry points */
 
-/* What the quick ways leave: large classes, all that is no slab's, misuse. */
+/* What the quick ways leave: all that is no slab's, and misuse. */
 NOINLINE void free_long(void *p, const void *caller)
 {
-	const struct class *c;
-	struct mag *m = p ? mag_of_live(tls.me, p, &c) : NULL;
-
-	if (m) { /* its slab has several units: heap_push knows one */
-		heap_put(m, p);
-	} else if (p && !(config.quick && sealed_put(p, caller))) {
+	if (p && !(config.quick && sealed_put(p, caller))) {
 		trace_free(p, caller);
 		engine_free(p, caller);
 	}
@@ -225,6 +242,26 @@ static void block_made(void *p, size_t n, const void *caller)
 	trace_alloc(p, n, caller);
 }
 
+/*
+ * Zero `n` bytes. Whole pages that are not `zero` go to the kernel when they
+ * are many, and come back zeroed if they are touched; what else is in the first
+ * and the last may have old contents.
+ */
+static void clear(char *p, size_t n, bool zero)
+{
+	size_t first = round_up((uintptr_t)p, page_size) - (uintptr_t)p;
+	size_t last = (uintptr_t)(p + n) % page_size;
+
+	if (!zero && n >= PURGE_MIN)
+		zero = os_purge(p + first, n - first - last);
+	if (!zero || first + last >= n) {
+		memset(p, 0, n);
+	} else {
+		memset(p, 0, first);
+		memset(p + n - last, 0, last);
+	}
+}
+
 NOINLINE void *calloc_slow(size_t n, const void *caller)
 {
 	bool zero;
@@ -233,8 +270,8 @@ NOINLINE void *calloc_slow(size_t n, const void *caller)
 	if (p)
 		return memset(p, 0, n);
 	p = engine_alloc(n, GRAIN, &zero);
-	if (p && !zero)
-		memset(p, 0, n);
+	if (p && (!zero || pagemap_get(p) == TAG_EXTENT))
+		clear((char *)p, n, zero);
 	else if (p && n - 1 < SLAB_MAX)
 		*p = (struct block){ NULL, 0 };
 	block_made(p, n, caller);
@@ -260,7 +297,7 @@ NOINLINE void *alloc_deep(size_t n, const void *caller)
 /* Of the first class in which all blocks are aligned, if there is one. */
 NOINLINE void *alloc_aligned(size_t n, size_t align, const void *caller)
 {
-	bool slab = n - 1 < SLAB_MAX - config.tail && align <= UNIT;
+	bool slab = n - 1 < SLAB_MAX - config.tail && align <= SLAB_MAX;
 	void *p = NULL;
 
 	if (slab && power_of_two(align))
@@ -350,7 +387,6 @@ static void check_seals(const struct heap *h)
 	enum { MOST = 64 }; /* to be told of */
 	void *bad[MOST];
 	unsigned n = 0;
-	struct chunk *c;
 	bool alone;
 
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
@@ -358,14 +394,8 @@ static void check_seals(const struct heap *h)
 			seal_links(*p);
 	lock_both();
 	alone = heaps.idle + 1 == heaps.count;
-	for (int list = FULL; list <= AVAIL && alone; list++)
-		for (c = os.first[list]; c; c = c->next)
-			for (struct slab *s = c->unit;
-			     s < c->unit + (CHUNK_UNITS - 1); s++)
-				if (tag_is_slab(pagemap_get(unit_start(s))) &&
-				    !s->back && s->sealed)
-					n += slab_bad_seals(s, bad + n,
-							    MOST - n);
+	for (char *p = extent_next(NULL); p && alone; p = extent_next(p))
+		n += extent_bad_seals(p, bad + n, MOST - n);
 	lock_drop(&os.lock);
 	lock_drop(&heaps.lock);
 	/* Now, since who handles SIGABRT may allocate. */

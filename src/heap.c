@@ -9,6 +9,7 @@
 #define MAG_BYTES (64 * KIB)
 #define FLUSH_TICKS 16 /* refills between flushes of remote batches */
 #define TRIM_TICKS 32  /* refills between trims of unused magazines */
+#define WORTH 256      /* smaller blocks give nothing back */
 
 /* The magazine at `k`, a class times 16 as tags have it. */
 INLINE struct mag *mag_at(struct heap *h, size_t k)
@@ -46,7 +47,7 @@ INLINE void *heap_pop(struct heap *h, size_t n, uintptr_t salt)
 /* heap_push saw that a block may start at `p`, and counted it in. */
 NOINLINE void heap_free_full(struct mag *m, void *p)
 {
-	struct slab *s = CHECKS ? unit_of(p) : slab_of(p);
+	struct slab *s = slab_of(p);
 	uint64_t nr = (uint64_t)(uint16_t)(uintptr_t)p * m->recip >> 32;
 
 	m->room++;
@@ -85,6 +86,15 @@ NOINLINE void heap_put_home(struct block *b, struct mag *m)
 	slab_put(slab_of(b), b);
 }
 
+/*
+ * Does a block of `size` bytes do for `n`, which are not more? Not if so much
+ * of it would be left that it is worth having.
+ */
+INLINE bool fits(size_t n, size_t size)
+{
+	return 2 * n >= size || size <= WORTH;
+}
+
 /* Free a checked block of the thread's own, home to its slab if need be. */
 INLINE void heap_put(struct mag *m, struct block *b)
 {
@@ -116,6 +126,42 @@ INLINE bool heap_push(struct heap *h, void *p)
 	return true;
 }
 
+/*
+ * A block that shrinks and grows in turn is not to be copied each time. Where
+ * it is now is remembered: for each time that it grew again, it keeps its place
+ * twice as often as before.
+ */
+static struct fickle *fickle_at(struct heap *h, const void *p)
+{
+	size_t i = (uintptr_t)p / GRAIN ^ (uintptr_t)p / PAGE;
+
+	return &h->fickle[i % FICKLE];
+}
+
+SLOW void fickle_moved(struct heap *h, const void *p, const void *q, bool grew)
+{
+	struct fickle was = *fickle_at(h, p), *to = fickle_at(h, q);
+
+	if (was.p == p)
+		fickle_at(h, p)->p = NULL;
+	else if (grew)
+		return; /* it never shrank */
+	else
+		was.grown = 0;
+	was.grown += grew && was.grown < 31;
+	*to = (struct fickle){ q, was.grown,
+			       grew ? ((uint32_t)1 << was.grown) - 1 : 0 };
+	h->shrunk = true;
+}
+
+/* Is it to stay where it is, this time? */
+static bool fickle_stays(struct heap *h, const void *p)
+{
+	struct fickle *f = fickle_at(h, p);
+
+	return f->p == p && f->left && f->left--;
+}
+
 static void heap_flush(struct heap *h, bool all)
 {
 	for (unsigned c = 1; c < CLASSES; c++) {
@@ -131,12 +177,14 @@ static void heap_empty(struct heap *h)
 {
 	remote_drain(h);
 	heap_flush(h, true);
+	heap_punch_all(h);
+	stock_empty(h);
 	for (struct mag *m = &h->mag[1]; m < &h->mag[CLASSES]; m++) {
 		struct slab *s = m->active;
 
 		if (!s || doubtful ||
 		    s->nfree + remote_count(load_acquire(&s->remote)) !=
-			    s->carved)
+			    slab_blocks(s))
 			continue;
 		m->active = NULL;
 		slab_release(s, false);
@@ -148,46 +196,21 @@ static void held_flush(struct heap *h)
 {
 	for (void **p = h->held; p < h->held + 2 * QUARANTINE; p++) {
 		struct slab *s = *p ? slab_of(*p) : NULL;
+		uint32_t tag = pagemap_get(*p);
 
 		if (!s)
 			continue;
 		seal_links(*p);
-		if (s->heap == h)
+		if (tag == TAG_EXTENT) {
+			seal_reuse(seal_at(*p, tag), *p);
+			extent_free(NULL, *p);
+		} else if (s->heap == h)
 			slab_put(s, *p);
 		else
-			remote_free(h, s, pagemap_get(*p), *p);
+			remote_free(h, s, tag, *p);
 		*p = NULL;
 	}
 	remote_flush(h);
-}
-
-/* A heap without a thread, or NULL. */
-static struct heap *parked_take(void)
-{
-	struct heap *h;
-
-	lock_take(&heaps.lock);
-	h = heaps.parked;
-	if (h) {
-		add_relaxed(&heaps.idle, -1u);
-		heaps.parked = h->parked;
-		if (!h->parked)
-			heaps.last = &heaps.parked;
-	}
-	lock_drop(&heaps.lock);
-	return h;
-}
-
-/* It is the next to be taken, or the last. */
-static void parked_put(struct heap *h, bool last)
-{
-	lock_take(&heaps.lock);
-	add_relaxed(&heaps.idle, 1);
-	h->parked = last ? NULL : heaps.parked;
-	*(last ? heaps.last : &heaps.parked) = h;
-	if (!h->parked)
-		heaps.last = &h->parked;
-	lock_drop(&heaps.lock);
 }
 
 /*
@@ -212,63 +235,60 @@ static void parked_empty(bool all)
 		}
 }
 
-/*
- * `n` neighbouring units: used ones before fresh ones, a new chunk last. The
- * `first` slab of a class may stay nearly empty: that goes on clean units.
- */
-static struct slab *heap_units(struct heap *h, unsigned n, bool first)
+/* Before a new chunk is made: is there memory that nobody needs? */
+static bool heap_scrape(struct heap *h)
 {
-	struct slab *s = first ? units_take(n, CLEAN) : NULL;
-	bool huge;
+	if (!load_relaxed(&os.chunks))
+		return false;
+	heap_flush(h, false);
+	if (load_relaxed(&heaps.lost))
+		heaps_adopt();
+	parked_empty(false);
+	return true;
+}
+
+/*
+ * A unit: used ones before fresh ones, a new chunk last. The `first` slab of a
+ * class may stay nearly empty: that goes on a clean unit. Of large blocks much
+ * may not be touched: they get no huge pages.
+ */
+static struct slab *heap_unit(struct heap *h, unsigned c, bool first)
+{
+	struct slab *s = first ? unit_obtain(CLEAN, false) : NULL;
+	bool huge = h->carved >= HUGE_MIN && classes[c].size < page_size &&
+		    load_relaxed(&os.chunks) >= HUGE_CHUNKS;
 
 	if (!s)
-		s = units_take(n, DIRTY);
+		s = unit_obtain(DIRTY, huge);
 	if (!s && h->ticks - h->last_trim >= TRIM_TICKS) {
 		heap_flush(h, false);
-		s = units_take(n, DIRTY);
+		s = unit_obtain(DIRTY, huge);
 	}
-	if (!s && load_relaxed(&os.maps.bytes) >= GROWTH)
-		make_way(GROWTH);
+	if (!s && load_relaxed(&os.chunks) >= SPARSE_CHUNKS)
+		heap_punch(h, peak_near());
 	if (!s)
-		s = units_take(n, ANY);
-	if (!s && load_relaxed(&os.chunks)) {
-		heap_flush(h, false);
-		parked_empty(false);
-		s = units_take(n, ANY);
-	}
-	huge = h->carved >= HUGE_MIN && load_relaxed(&os.chunks) >= HUGE_CHUNKS;
+		s = unit_obtain(ANY, huge);
+	if (!s && heap_scrape(h))
+		s = unit_obtain(ANY, huge);
 	while (!s && chunk_map(huge))
-		s = units_take(n, ANY);
+		s = unit_obtain(ANY, huge);
 	return s;
 }
 
-/* A run: one block of whole units. Slabs have what fits a unit. */
-static void *run_alloc(struct heap *h, bool *zero)
+/* A block of pages. `zero`: those that it has to itself are zeroed. */
+static void *heap_extent(struct heap *h, size_t n, size_t align, bool *zero)
 {
-	struct slab *s = heap_units(h, RUN_MAX / UNIT, false);
+	size_t len = extent_size(n, align);
+	uint32_t state = EXTENT_USED | (OPT(check) > 1 ? EXTENT_SEALED : 0);
+	void *p = stock_take(h, len, align);
 
-	if (!s)
-		return NULL;
-	s->state = SLAB_RUN;
-	s->sealed = OPT(check) > 1;
-	*zero = s->fresh;
-	pagemap_set(unit_start(s), s->units, TAG_TAIL);
-	pagemap_set(unit_start(s), 1, TAG_RUN);
-	return unit_start(s);
-}
-
-/* In a run; false: `p` is not its start, or was freed meanwhile. */
-static bool run_free(void *p)
-{
-	struct slab *s = unit_of(p);
-	uint32_t tag = TAG_RUN;
-
-	if ((uintptr_t)p & (UNIT - 1) || !cas(pagemap_slot(p), &tag, TAG_FREE))
-		return false;
-	if (s->sealed) /* a slab's block must not seem to be this one */
-		seal_of(p, s->units * UNIT, DEEP)->word = 0;
-	units_free(s, s->units);
-	return true;
+	if (!p)
+		p = extent_obtain(len, align, state, zero);
+	if (!p && heap_scrape(h))
+		p = extent_obtain(len, align, state, zero);
+	while (!p && chunk_map(false))
+		p = extent_obtain(len, align, state, zero);
+	return p;
 }
 
 /* The list came from frees: the class is busy, let it keep more. */
@@ -308,7 +328,7 @@ static struct block *refill_freed(struct heap *h, unsigned c, unsigned *n)
 	part = h->partial[c];
 	if (part) {
 		mag_grow(m, classes[c].size);
-		partial_remove(part);
+		slab_unlink(part);
 		slab_sleep(part);
 		list = slab_take_list(part, n);
 		remote_adopt(part);
@@ -334,8 +354,15 @@ static struct block *refill_carve(struct heap *h, unsigned c, unsigned *n)
 
 	if (first)
 		mag_init(m, &classes[c]);
+	if (!s && h->holed[c]) {
+		s = h->holed[c];
+		list = slab_fill(s, n);
+		if (UNLIKELY(!list)) /* all were misused */
+			return refill_carve(h, c, n);
+		return s->sealed ? seal_carved(s, list, *n) : list;
+	}
 	if (!s) {
-		s = heap_units(h, classes[c].units, first);
+		s = heap_unit(h, c, first);
 		if (!s)
 			return NULL;
 		slab_open(s, h, c);
@@ -374,7 +401,7 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 		list = refill_carve(h, c, &n);
 		if (!list)
 			return NULL;
-		*zero = n == 1 && m->active->fresh;
+		*zero = n == 1 && m->active && !m->active->old;
 	}
 	if (UNLIKELY(OPT(sample)) && !config.slow)
 		h->until -= n;
@@ -384,30 +411,40 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	return list;
 }
 
+/* A class that has no slab yet: where its next block is to come from. */
+static unsigned heap_borrow(struct heap *h, unsigned c)
+{
+	unsigned lender = class_lender(c, h->lent[c]);
+
+	h->lent[c] += lender != c;
+	return lender;
+}
+
 /* `align` is a power of two; some class has it in all its blocks. */
 INLINE void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 {
 	unsigned c;
 	void *p;
 
-	if (align > UNIT || n > RUN_MAX)
+	if (align > UNIT || n > EXTENT_MAX)
 		return mapping_alloc(n, align, false, zero);
-	if (n > SLAB_MAX)
-		return run_alloc(h, zero);
+	if (align > SLAB_MAX || round_up(n, align) > SLAB_MAX)
+		return heap_extent(h, n, align > LINE ? align : LINE, zero);
 	c = class_aligned(n, align);
+	if (UNLIKELY(!h->mag[c].max))
+		c = heap_borrow(h, c);
 	p = mag_pop(&h->mag[c], mark_salt);
 	return p ? p : heap_refill(h, c, zero);
 }
 
-/* Slabs of one unit are checked without the line that the owner writes to. */
+/* Free a block of a slab, without a look at the line that its owner writes. */
 NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 {
 	unsigned c = (tag & TAG_CLASS_MAX) / GRAIN;
 	const struct class *k = &classes[c];
-	struct slab *s = k->limit ? unit_of(p) : slab_of(p);
+	struct slab *s = slab_of(p);
 
-	if (WRONG((k->limit ? (uint16_t)(uintptr_t)p * k->recip >= k->limit :
-			      !class_has(k, p)) ||
+	if (WRONG((uint16_t)(uintptr_t)p * k->recip >= k->limit ||
 		  block_is_free(p) ||
 		  (((struct block *)p)->mark == MARK_UNUSED &&
 		   !class_has(k, p)))) {
@@ -421,6 +458,17 @@ NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 	}
 }
 
+/* Free a block that was looked at, of a slab or an extent. */
+static void heap_drop(struct heap *h, void *p)
+{
+	uint32_t tag = pagemap_get(p);
+
+	if (tag == TAG_EXTENT)
+		extent_free(h, p);
+	else
+		heap_free(h, p, tag);
+}
+
 /* realloc of the thread's own block in a slab; NULL: the slow path's task. */
 INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 {
@@ -431,11 +479,13 @@ INLINE void *heap_resize(struct heap *h, void *p, size_t n)
 	if (UNLIKELY(!m))
 		return NULL;
 	if (n - 1 < c->size) /* realloc(p, 0) is no resize */
-		return p;
+		return fits(n, c->size) ? p : NULL;
 	q = heap_pop(h, n, MARK_SALT);
 	if (!q)
 		return NULL;
 	memcpy(q, p, c->size);
 	heap_put(m, p);
+	if (UNLIKELY(h->shrunk))
+		fickle_moved(h, p, q, true);
 	return q;
 }

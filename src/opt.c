@@ -27,7 +27,8 @@ static struct config {
 	bool slow;       /* no thread is to have a fast path */
 	uint8_t quick;   /* ALLOC_CHECK 2 or 3, if that is all asked for */
 	bool marked;     /* blocks are sealed, or some are traps */
-} __attribute__((aligned(CONFIG_ALIGN))) config = {
+} __attribute__((aligned(CONFIG_ALIGN)))
+config __attribute__((section(".data.config"))) = {
 	.value = { [OPT_thresh] = 200, [OPT_check] = 1, [OPT_abort] = 1 },
 };
 #define OPT(id) config.value[OPT_##id]

@@ -11,7 +11,8 @@
 #define ROOTS ((size_t)1 << (ADDRESS_BITS - LEAF_SHIFT))
 #define LEAF_UNITS ((size_t)1 << (LEAF_SHIFT - UNIT_SHIFT))
 
-static uint32_t *pagemap[ROOTS]; /* set once each; release/acquire */
+/* Set once each; release/acquire. Last, so that all else shares pages. */
+static uint32_t *pagemap[ROOTS] __attribute__((section(".bss.pagemap")));
 
 /* The word for the unit of `p`, or NULL where nothing was ever ours. */
 INLINE uint32_t *pagemap_slot(const void *p)

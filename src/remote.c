@@ -21,7 +21,34 @@ static struct {
 	uint32_t count, idle; /* of all; of the parked, relaxed */
 	uint32_t obtained;    /* since heaps_reap looked; relaxed */
 	uint32_t pid;         /* of the process, since its first heap */
+	bool lost;            /* a fork left some behind: see parked.c */
 } heaps = { .last = &heaps.parked };
+
+/*
+ * Both locks. Nobody waits for one of them with the other, except a handler
+ * that forks: its thread may hold either.
+ */
+static void lock_both(void)
+{
+	for (;;) {
+		lock_take(&heaps.lock);
+		if (lock_try(&os.lock))
+			return;
+		lock_drop(&heaps.lock);
+		lock_take(&os.lock);
+		if (lock_try(&heaps.lock))
+			return;
+		lock_drop(&os.lock);
+	}
+}
+
+/* Is it that of a thread which a fork left in the parent? */
+INLINE bool heap_lost(const struct heap *h)
+{
+	uint64_t owner = load_relaxed(&h->owner);
+
+	return owner && owner >> 32 != heaps.pid;
+}
 
 /*
  * Link a batch's last block, which is linked to itself, as no list of the owner
@@ -51,7 +78,7 @@ SLOW struct wrong list_first_wrong(const struct slab *s, const struct block *b)
 	for (unsigned n = s->cap; n-- && b && block_is_free(b);)
 		b = b->next;
 	return b ? list_wrong(b) :
-		   (struct wrong){ LIST_CORRUPTED, unit_start(s),
+		   (struct wrong){ LIST_CORRUPTED, slab_start(s),
 				   slab_size(s) };
 }
 
@@ -65,13 +92,13 @@ SLOW struct wrong list_first_wrong(const struct slab *s, const struct block *b)
 static uint64_t remote_purge(struct slab *s, const struct batch *e,
 			     struct wrong *wrong)
 {
-	char *start = unit_start(s);
-	size_t len = s->units * UNIT - (s->guarded ? page_size : 0);
+	char *start = slab_start(s);
+	size_t len = UNIT - (s->guarded ? page_size : 0);
 	uint64_t word = remote_word(s, e->head, s->cap);
 	bool good = true;
 
 	EVENT("purge", start, len);
-	pagemap_set(start, s->units, TAG_FREE);
+	pagemap_set(start, 1, TAG_FREE);
 	if (os_seal(start, len)) {
 		good = !CHECKS ||
 		       (s->carved == s->cap && slab_all_free(s, e->head, NULL));
@@ -81,7 +108,7 @@ static uint64_t remote_purge(struct slab *s, const struct batch *e,
 			return 0; /* it stays as it is */
 	}
 	if (!remote_purged(word))
-		pagemap_set(start, s->units, e->tag);
+		pagemap_set(start, 1, e->tag);
 	if (!good)
 		*wrong = list_first_wrong(s, e->head);
 	return good ? word : 0;
@@ -99,7 +126,6 @@ static struct wrong remote_publish(struct batch *e)
 	struct block *was = e->tail, *next;
 	struct heap *owner;
 	uint64_t old, word;
-	size_t len;
 	bool all;
 
 	store_relaxed(&e->slab, NULL); /* a census must not follow it later */
@@ -107,7 +133,6 @@ static struct wrong remote_publish(struct batch *e)
 	    WRONG(!class_has(tag_class(e->tag), e->tail)))
 		return batch_wrong(e);
 	owner = s->heap;
-	len = s->units * UNIT;
 	old = load_relaxed(&s->remote);
 	do {
 		next = remote_head(s, old);
@@ -117,12 +142,12 @@ static struct wrong remote_publish(struct batch *e)
 		was = next;
 		word = remote_word(s, e->head, e->count + remote_count(old));
 		all = remote_count(word) == s->cap;
-		if (all && load_relaxed(&owner->emptied) + len > EMPTIED_MAX &&
+		if (all && load_relaxed(&owner->emptied) + UNIT > EMPTIED_MAX &&
 		    !doubtful)
 			word = (uint64_t)s->cap << 32 | PURGING;
 	} while (!cas(&s->remote, &old, word));
 	if (all)
-		__atomic_fetch_add(&owner->emptied, len, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&owner->emptied, UNIT, __ATOMIC_RELAXED);
 	if (word & PURGING)
 		old |= exchange(&s->remote, remote_purge(s, e, &wrong));
 	if (old & PARKED)
@@ -151,6 +176,12 @@ SLOW void remote_free_alone(struct slab *s, struct block *b)
 	remote_publish_locked(&e);
 }
 
+/* Is it of such a heap? Its descriptor is read only in such a child. */
+INLINE bool slab_lost(const struct slab *s)
+{
+	return load_relaxed(&heaps.lost) && heap_lost(s->heap);
+}
+
 /*
  * fork copies memory page by page while other threads run: a batch whose word
  * is copied later than its links would be broken in the child. So fork waits
@@ -160,7 +191,8 @@ static void remote_send(struct heap *h, struct batch *e)
 {
 	struct wrong wrong;
 
-	if (h != heap_own()) { /* on loan, or parked: not the one that pauses */
+	/* On loan, or parked: not the one that pauses. */
+	if (h != heap_own() || UNLIKELY(slab_lost(e->slab))) {
 		remote_publish_locked(e);
 		return;
 	}
@@ -191,6 +223,10 @@ static void remote_free(struct heap *h, struct slab *s, uint32_t tag,
 	size_t i = ((uintptr_t)s / sizeof(*s)) ^ ((uintptr_t)s >> CHUNK_SHIFT);
 	struct batch *e = &h->batch[i % BATCHES];
 
+	if (UNLIKELY(slab_lost(s))) {
+		remote_free_alone(s, b);
+		return;
+	}
 	if (e->slab != s) {
 		if (e->slab)
 			remote_send(h, e);
@@ -258,12 +294,12 @@ static void drain_slab(struct slab *s)
 		return;
 	others = remote_count(word);
 	n = s->nfree + others;
-	if (s->state == SLAB_ZOMBIE || (n >= s->cap && !doubtful))
+	if (s->state == SLAB_ZOMBIE || (n >= slab_whole(s) && !doubtful))
 		slab_release(s, true);
 	else if (!s->list)
 		remote_adopt(s);
 	else if (s->state == SLAB_PARTIAL)
-		s->trigger = (uint16_t)(s->cap - others);
+		s->trigger = (uint16_t)(slab_whole(s) - others);
 	else if (n >= s->trigger)
 		partial_add(s, others);
 }

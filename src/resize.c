@@ -17,16 +17,13 @@ static void mapping_resized(struct mapping *m, size_t old)
 	mapping_guard(m);
 }
 
-/*
- * Let go of the end of a block, when that is much: a block that grows has an
- * eighth to spare, and is not to lose that at the next step.
- */
+/* Let go of the end of a block. */
 static void mapping_shrink(struct mapping *m, size_t n)
 {
 	size_t keep = mapping_len(mapping_head(m), n);
 	size_t len = m->span.len;
 
-	if (m->direct || len < keep + keep / 4 + SPLIT_MIN)
+	if (len <= keep)
 		return;
 	EVENT("unmap", m->base + keep, len - keep);
 	if (!os_unmap(m->base + keep, len - keep)) {

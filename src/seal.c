@@ -26,10 +26,29 @@ struct seal {
 #define TAIL(deep) (sizeof(struct seal) + ((deep) ? sizeof(struct callers) : 0))
 #define DEEP (OPT(check) > 2)
 
+/* What is larger is a mapping, which can be closed when it is freed. */
+static size_t extent_max(void)
+{
+	return DEEP ? UNIT + PAGE : EXTENT_MAX;
+}
+
 /* Of the block at `p`, `size` being that of its class or run. */
 INLINE struct seal *seal_of(const void *p, size_t size, bool deep)
 {
 	return (struct seal *)((uintptr_t)p + size - TAIL(deep));
+}
+
+/* Of a block of a slab, or an extent, of this tag; NULL: it has none. */
+static struct seal *seal_at(const void *p, uint32_t tag)
+{
+	uint32_t word;
+
+	if (tag_is_slab(tag))
+		return slab_of(p)->sealed ?
+			       seal_of(p, slab_size(slab_of(p)), DEEP) :
+			       NULL;
+	word = extent_get(p);
+	return word & EXTENT_SEALED ? seal_of(p, word_len(word), DEEP) : NULL;
 }
 
 INLINE size_t seal_room(const struct seal *seal, const void *p)
@@ -404,7 +423,7 @@ static void seal_reuse(const struct seal *seal, const void *p)
 static void seal_links(const void *p)
 {
 	if (word_at(p, 0) != WORDS(POISON) || word_at(p, 8) != WORDS(POISON))
-		seal_written(seal_of(p, slab_size(slab_of(p)), DEEP), p, 0);
+		seal_written(seal_at(p, pagemap_get(p)), p, 0);
 }
 
 /*
@@ -433,43 +452,6 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 		}
 	}
 	return head;
-}
-
-/* Of a block of a slab, in use or not: is all as it should be? */
-static bool seal_good(void *p, size_t size)
-{
-	const struct seal *seal = seal_of(p, size, DEEP);
-	uint64_t key = seal_key(p);
-
-	return seal_unused(seal, p) ?
-		       seal_untouched(seal, p, key,
-				      poison_steps_of(seal_room(seal, p)),
-				      DEEP) :
-		       seal_whole(seal, p, key, DEEP);
-}
-
-/* Report what is not. */
-static void seal_tell(void *p)
-{
-	struct seal *seal = seal_of(p, slab_size(slab_of(p)), DEEP);
-
-	if (seal_unused(seal, p))
-		seal_reuse(seal, p);
-	else
-		seal_size(seal, p);
-}
-
-/* Those that are not as they should be, up to `max`: how many. */
-static unsigned slab_bad_seals(const struct slab *s, void **bad, unsigned max)
-{
-	size_t size = slab_size(s);
-	char *p = unit_start(s);
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < s->carved && n < max; i++, p += size)
-		if (!seal_good(p, size))
-			bad[n++] = p;
-	return n;
 }
 
 /* What is behind the user's bytes of a mapping. */

@@ -73,7 +73,7 @@ static void *sealed_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 	void *p;
 
 	/* A mapping has no seal, and can be closed when it is freed. */
-	if (room > (DEEP ? SLAB_MAX : RUN_MAX))
+	if (room > extent_max())
 		return mapping_alloc(n, align, false, zero);
 	p = heap_alloc(h, room, align, zero);
 	if (p && tag_is_slab(pagemap_get(p)) && slab_of(p)->sealed) {
@@ -88,21 +88,28 @@ static void sealed_made(void *p, size_t n, const void *caller)
 {
 	uint32_t tag = pagemap_get(p);
 	struct mapping *m;
-	size_t size;
+	struct seal *seal;
 
-	if (tag_is_slab(tag) || tag == TAG_RUN) {
-		const struct slab *s = config.tail ? slab_of(p) : NULL;
-
-		if (!s || !s->sealed)
+	if (tag_is_slab(tag) || tag == TAG_EXTENT) {
+		seal = config.tail ? seal_at(p, tag) : NULL;
+		if (!seal)
 			return;
-		size = tag == TAG_RUN ? s->units * UNIT : slab_size(s);
-		seal_write(seal_of(p, size, DEEP), p, n, seal_key(p), true);
+		seal_write(seal, p, n, seal_key(p), true);
 		if (DEEP)
-			*seal_of(p, size, true)->by =
-				(struct callers){ caller, NULL };
+			*seal->by = (struct callers){ caller, NULL };
 	} else if ((m = mapping_at(p)) != NULL && (m->trap || config.tail)) {
 		seal_mapping(m, n, caller);
 	}
+}
+
+/* An extent becomes part of others: this is the last time to look at it. */
+static void sealed_leave(void *p)
+{
+	uint32_t tag = pagemap_get(p);
+
+	seal_links(p);
+	if (tag == TAG_EXTENT)
+		seal_reuse(seal_at(p, tag), p);
 }
 
 /* Hold a freed block back, first in a queue, then for a random time. */
@@ -117,23 +124,24 @@ INLINE void *quarantine(struct heap *h, void *p)
 	p = *slot;
 	*slot = out;
 	if (p)
-		seal_links(p);
+		sealed_leave(p);
 	return p;
 }
 
-/* Check and poison a block of a slab. The block to be freed for it, or NULL. */
+/* Check and poison a block that is no mapping. What to free for it, or NULL. */
 static void *sealed_free(struct heap *h, void *p, const void *caller)
 {
-	struct slab *s = slab_of(p);
+	uint32_t tag = pagemap_get(p);
 	struct seal *seal;
 
-	if (!slab_has_live(s, pagemap_get(p), p)) {
+	if (tag == TAG_EXTENT ? !extent_claim(p) :
+				!slab_has_live(slab_of(p), tag, p)) {
 		misused(p, USE_FREE);
 		return NULL;
 	}
-	if (!s->sealed)
+	seal = seal_at(p, tag);
+	if (!seal)
 		return p;
-	seal = seal_of(p, slab_size(s), DEEP);
 	seal_size(seal, p);
 	seal_poison(seal, p, poison_steps_of(seal_room(seal, p)), DEEP);
 	if (DEEP)
@@ -179,7 +187,7 @@ INLINE void sealed_drop(struct seal *seal, void *p, struct own own,
 	if (!deep || LIKELY(own.m != NULL))
 		heap_put(own.m, p);
 	else if (p)
-		heap_free(tls.mine, p, pagemap_get(p));
+		heap_drop(tls.mine, p);
 }
 
 /* Free the thread's own block; false: the long way. */
@@ -208,16 +216,66 @@ static void *sealed_resize(void *p, size_t n, const void *caller)
 	void *q = NULL;
 
 	if (seal && n && n <= seal_room(seal, p)) {
+		if (!fits(n, seal_room(seal, p)))
+			return NULL;
 		seal_write(seal, p, n, key, true);
 		if (deep)
 			seal->by->made = caller;
 		return p;
 	}
-	if (seal && n)
+	if (seal && n > seal_room(seal, p))
 		q = sealed_get(n, caller);
 	if (q) {
 		memcpy(q, p, seal_room(seal, p) - seal_pad(seal, key));
+		if (UNLIKELY(tls.mine->shrunk))
+			fickle_moved(tls.mine, p, q, true);
 		sealed_drop(seal, p, own, caller, deep);
 	}
 	return q;
+}
+
+/* -- at the end of the process */
+
+/* Of a block of a slab, in use or not: is all as it should be? */
+static bool seal_good(void *p, size_t size)
+{
+	const struct seal *seal = seal_of(p, size, DEEP);
+	uint64_t key = seal_key(p);
+
+	return seal_unused(seal, p) ?
+		       seal_untouched(seal, p, key,
+				      poison_steps_of(seal_room(seal, p)),
+				      DEEP) :
+		       seal_whole(seal, p, key, DEEP);
+}
+
+/* Report what is not. */
+static void seal_tell(void *p)
+{
+	struct seal *seal = seal_at(p, pagemap_get(p));
+
+	if (seal_unused(seal, p))
+		seal_reuse(seal, p);
+	else
+		seal_size(seal, p);
+}
+
+/* Blocks of an extent, not as they should be, up to `max`: how many. */
+static unsigned extent_bad_seals(char *p, void **bad, unsigned max)
+{
+	uint32_t word = extent_get(p), tag = pagemap_get(p);
+	size_t size = word_len(word), count = 0;
+	unsigned n = 0;
+
+	if (tag_is_slab(tag) && slab_of(p)->sealed) {
+		size = slab_size(slab_of(p));
+		count = slab_of(p)->carved;
+	} else if (tag == TAG_EXTENT && word & EXTENT_SEALED) {
+		count = (word & EXTENT_STATE) == EXTENT_USED;
+	}
+	for (; count > 0 && n < max; count--, p += size)
+		if (!(count > 1 && block_gone(slab_of(p), p)) &&
+		    !seal_good(p, size))
+			bad[n++] = p;
+	return n;
 }

@@ -1,144 +1,18 @@
 /*
- * slab.c - a run of units that holds blocks of one class.
+ * slab.c - a unit that holds blocks of one class.
  *
  * Blocks are carved in address order, a page's worth at a time, and come back
  * to the slab's own list. A slab is ACTIVE while it is carved. Exhausted, it
  * sleeps as FULL until some blocks are free, then waits as PARTIAL on its
  * heap's list; a refill takes its whole list and puts it back to sleep. When
- * all blocks are free its units go back. All here is the owner's alone.
+ * all blocks are free its unit goes back. All here is the owner's alone.
  */
-#define WAKE_MAX 16  /* free blocks that wake a sleeping slab, at most */
-#define MAG_START 64 /* blocks that a magazine takes, at first */
-#define MAG_MIN 2    /* and at least */
-#define MAG_CLOSED (1 << 24) /* less room than it had: it takes none */
-#define SPARSE_CHUNKS 4      /* from which on nearly free slabs matter */
-#define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
-#define MARK_UNUSED (~(uintptr_t)MARK_SALT) /* see slab_stamp */
-
-/* With ALLOC_CHECK=2 and 3 a secret; fast paths, not taken then, don't ask. */
-static uintptr_t mark_salt = MARK_SALT;
-
-/* The proof that `b` is free and that its link is `next`. */
-INLINE uintptr_t mark_of(const struct block *b, const struct block *next,
-			 uintptr_t salt)
-{
-	return (uintptr_t)b + (uintptr_t)next + salt;
-}
-
-INLINE void block_link_by(struct block *b, struct block *next, uintptr_t salt)
-{
-	b->next = next;
-	if (CHECKS)
-		b->mark = mark_of(b, next, salt);
-}
-#define block_link(b, next) block_link_by(b, next, mark_salt)
-
-INLINE bool block_is_free_by(const struct block *b, uintptr_t salt)
-{
-	return b->mark == mark_of(b, b->next, salt);
-}
-#define block_is_free(b) block_is_free_by(b, mark_salt)
-
-/* The slab of an address in one of its units. */
-INLINE struct slab *slab_of(const void *p)
-{
-	return unit_of(p) - unit_of(p)->back;
-}
-
-INLINE size_t slab_size(const struct slab *s)
-{
-	return classes[s->cls].size;
-}
-
-INLINE bool tag_is_slab(uint32_t tag)
-{
-	return tag >> TAG_ID_SHIFT && !(tag & TAG_MAPPING);
-}
-
-/* With `others` in the remote word it is empty when the rest has come home. */
-static void partial_add(struct slab *s, unsigned others)
-{
-	struct slab **list = &s->heap->partial[s->cls];
-	unsigned few = s->cap / 16;
-
-	s->state = SLAB_PARTIAL;
-	s->trigger = (uint16_t)(s->cap - (others > few ? others : few));
-	s->prev = NULL;
-	s->next = *list;
-	if (*list)
-		(*list)->prev = s;
-	*list = s;
-}
-
-static void partial_remove(struct slab *s)
-{
-	*(s->prev ? &s->prev->next : &s->heap->partial[s->cls]) = s->next;
-	if (s->next)
-		s->next->prev = s->prev;
-}
-
-static void slab_sleep(struct slab *s)
-{
-	unsigned wake = s->cap / 16;
-
-	s->state = SLAB_FULL;
-	s->trigger = (uint16_t)(wake > WAKE_MAX ? WAKE_MAX : wake ? wake : 1);
-}
-
-/*
- * The remote word: blocks that other threads freed, as the count and the head,
- * an offset, of a list in the slab. PARKED: nobody has told the owner yet;
- * whoever clears it must. PURGING: somebody empties the slab, of which all
- * blocks are in the word; then there is a count and no head.
- */
-#define PARKED ((uint64_t)1 << 63)
-#define PURGING ((uint64_t)1 << 62)
-
-INLINE unsigned remote_count(uint64_t word)
-{
-	return (unsigned)((word & ~(PARKED | PURGING)) >> 32);
-}
-
-INLINE bool remote_purged(uint64_t word)
-{
-	return remote_count(word) && !(uint32_t)word;
-}
-
-INLINE struct block *remote_head(const struct slab *s, uint64_t word)
-{
-	size_t at = (uint32_t)word;
-
-	return at ? (struct block *)(unit_start(s) + (at - 1) * GRAIN) : NULL;
-}
-
-INLINE uint64_t remote_word(const struct slab *s, const struct block *head,
-			    unsigned count)
-{
-	size_t at = (size_t)((const char *)head - unit_start(s)) / GRAIN + 1;
-
-	return (uint64_t)count << 32 | at;
-}
-
-/*
- * The owner takes the word and leaves another; but while it is PURGING he lets
- * it be, and leaves PARKED there if he is to be `told` of the end.
- */
-static uint64_t remote_swap(struct slab *s, uint64_t word, uint64_t told)
-{
-	uint64_t old = load_acquire(&s->remote);
-
-	while (old != word &&
-	       !cas(&s->remote, &old, old & PURGING ? old | told : word))
-		;
-	return old;
-}
-
-#define slab_guard_page(s) (unit_start(s) + (s)->units * UNIT - page_size)
+#define slab_guard_page(s) (slab_start(s) + UNIT - page_size)
 
 /* Put an inaccessible page behind the blocks, at the price of a VMA or two. */
 static void slab_guard(struct slab *s)
 {
-	size_t room = s->units * UNIT - page_size;
+	size_t room = UNIT - page_size;
 
 	/* Pages may be as large as a unit. */
 	if (!room || !guard_page(slab_guard_page(s)))
@@ -157,19 +31,10 @@ static void slab_note(struct slab *s)
 	} while (!cas(&s->heap->inbox, &first, s));
 }
 
-/* Has a slab a mark in blocks that are to be carved? */
-INLINE bool slab_stamped(const struct slab *s)
+/* Has the page at `p` of a slab contents of an earlier life? */
+INLINE bool slab_page_old(const struct slab *s, const void *p)
 {
-	return !s->fresh && !s->sealed && classes[s->cls].limit;
-}
-
-/* How much of it they lie in. */
-static size_t slab_old(const struct slab *s)
-{
-	size_t end = (size_t)s->ready << page_shift;
-	size_t all = s->cap * slab_size(s);
-
-	return !slab_stamped(s) ? 0 : end < all ? end : all;
+	return s->old >> (uintptr_t)p % UNIT / PAGE & 1;
 }
 
 /*
@@ -179,11 +44,12 @@ static size_t slab_old(const struct slab *s)
  */
 static void slab_stamp(struct slab *s)
 {
-	size_t size = slab_size(s), end = slab_old(s);
-	char *p = unit_start(s);
+	size_t size = slab_size(s);
+	char *p = slab_start(s), *end = p + s->cap * size;
 
-	for (size_t at = 0; at < end; at += size)
-		((struct block *)(p + at))->mark = MARK_UNUSED;
+	for (; p < end; p += size)
+		if (slab_page_old(s, p))
+			((struct block *)p)->mark = MARK_UNUSED;
 }
 
 /* Make `s` an active slab; the page map learns it last. */
@@ -192,21 +58,17 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 	*s = (struct slab){
 		.heap = h,
 		.trigger = UINT16_MAX,
-		.cap = classes[c].cap,
+		.cap = (uint16_t)classes[c].cap,
+		.old = s->old,
 		.cls = (uint8_t)c,
 		.state = SLAB_ACTIVE,
-		.units = s->units,
-		.fresh = s->fresh,
-		.ready = s->fresh ? 0 : s->ready,
 		.sealed = OPT(check) > 1,
 	};
 	if (OPT(check) > 2)
 		slab_guard(s);
-	for (unsigned i = 1; i < s->units; i++)
-		s[i].back = (uint8_t)i;
-	if (CHECKS)
+	if (CHECKS && s->old && !s->sealed)
 		slab_stamp(s);
-	pagemap_set(unit_start(s), s->units, h->tag | c << 4);
+	pagemap_set(slab_start(s), 1, h->tag | c << 4);
 }
 
 /*
@@ -245,22 +107,37 @@ static struct block *list_prove(struct block *b)
 INLINE bool slab_untouched(const struct slab *s, unsigned i, unsigned k)
 {
 	size_t size = slab_size(s);
-	char *old = unit_start(s), *p = old + i * size, *end = p + k * size;
+	char *p = slab_start(s) + i * size, *end = p + k * size;
 
-	if (!s->fresh && !slab_stamped(s))
+	if (s->old && s->sealed)
 		return true;
-	if (!s->fresh)
-		old += (size_t)s->ready << page_shift;
 	for (; p < end; p += size) {
 		const struct block *b = (const struct block *)p;
 
-		if (UNLIKELY(p < old ? b->mark != MARK_UNUSED :
-				       ((uintptr_t)b->next | b->mark) != 0))
+		if (UNLIKELY(slab_page_old(s, p) ?
+				     b->mark != MARK_UNUSED :
+				     ((uintptr_t)b->next | b->mark) != 0))
 			break;
 	}
 	if (UNLIKELY(p < end))
 		list_report((struct wrong){ DOUBLE_FREE, p, size });
 	return p >= end;
+}
+
+/* The page that its link and mark are in. */
+INLINE uint32_t block_header_page(const struct block *b)
+{
+	return (uint32_t)1 << (uintptr_t)b % UNIT / PAGE;
+}
+
+/* A block that was given back with these pages: nobody wrote to it since. */
+INLINE bool block_unused(const struct slab *s, const struct block *b,
+			 uint32_t pages)
+{
+	if (s->sealed)
+		return true;
+	return pages & block_header_page(b) ? !((uintptr_t)b->next | b->mark) :
+					      b->mark == MARK_UNUSED;
 }
 
 /* Are all carved blocks marked, and linked to but for two heads? */
@@ -269,12 +146,16 @@ static bool slab_all_free(const struct slab *s, const struct block *head,
 {
 	uintptr_t sum = (uintptr_t)head + (uintptr_t)other;
 	size_t size = slab_size(s);
-	char *p = unit_start(s);
+	char *p = slab_start(s);
 	bool ok = true;
 
 	for (unsigned i = 0; i < s->carved; i++, p += size) {
 		const struct block *b = (const struct block *)p;
 
+		if (block_gone(s, p)) {
+			ok &= block_unused(s, b, s->holes);
+			continue;
+		}
 		ok &= block_is_free(b);
 		sum += (uintptr_t)b->next - (uintptr_t)b;
 	}
@@ -319,12 +200,12 @@ static bool mag_apart(struct mag *m, struct slab *s)
 static bool slab_verify(struct slab *s, uint64_t word)
 {
 	struct block *other = remote_head(s, word);
-	bool ok = s->nfree + remote_count(word) == s->carved;
+	bool ok = s->nfree + remote_count(word) == slab_blocks(s);
 
 	if (LIKELY(ok && slab_all_free(s, s->list, other)))
 		return slab_untouched(s, s->carved, s->cap - s->carved);
 	if (!list_prove(s->list) && !list_prove(other))
-		list_report((struct wrong){ LIST_CORRUPTED, unit_start(s),
+		list_report((struct wrong){ LIST_CORRUPTED, slab_start(s),
 					    slab_size(s) });
 	return false;
 }
@@ -338,6 +219,24 @@ static bool slab_unguard(struct slab *s)
 	return true;
 }
 
+/* The pages that were carved, or populated. */
+static uint16_t slab_touched(const struct slab *s)
+{
+	size_t carved = (s->carved * slab_size(s) + PAGE - 1) / PAGE;
+	size_t ready = ((size_t)s->ready << page_shift) / PAGE;
+
+	return (uint16_t)(((uint32_t)1 << (carved > ready ? carved : ready)) -
+			  1);
+}
+
+/* Nothing of it is needed any more; it may have been purged. */
+static void slab_leave(struct slab *s, bool purged)
+{
+	uint32_t used = purged ? 0 : s->old | slab_touched(s);
+
+	unit_return(s, (uint16_t)(used & ~(uint32_t)s->holes), s->holes);
+}
+
 /*
  * Give back a slab whose blocks are all free, if that is certain and can be.
  * While a note about it is on its way, not `noted` yet, it has to stay.
@@ -345,7 +244,6 @@ static bool slab_unguard(struct slab *s)
 NOINLINE void slab_release(struct slab *s, bool noted)
 {
 	uint64_t word = remote_swap(s, 0, PARKED);
-	size_t pages;
 	bool good;
 
 	if (word & PURGING) { /* a note will come */
@@ -356,19 +254,15 @@ NOINLINE void slab_release(struct slab *s, bool noted)
 	good = !CHECKS || (!doubtful && mag_apart(&s->heap->mag[s->cls], s) &&
 			   (s->state == SLAB_ZOMBIE || remote_purged(word) ||
 			    slab_verify(s, word)));
-	if (s->state == SLAB_PARTIAL)
-		partial_remove(s);
+	slab_unlink(s);
 	noted |= s->state == SLAB_ACTIVE || word & PARKED;
 	if (good && noted && (!s->guarded || slab_unguard(s))) {
-		pages = (s->carved * slab_size(s) + page_size - 1) >>
-			page_shift;
-		s->ready = s->ready < pages ? (uint8_t)pages : s->ready;
-		units_free(s, s->units);
+		slab_leave(s, remote_purged(word));
 		return;
 	}
 	s->state = good ? SLAB_ZOMBIE : SLAB_LOST;
 	if (good) /* so that none is freed again, unseen */
-		pagemap_set(unit_start(s), s->units, TAG_FREE);
+		pagemap_set(slab_start(s), 1, TAG_FREE);
 	if (good && noted)
 		slab_note(s); /* the kernel refused: once more, later */
 	s->nfree = s->carved; /* the remote word's, too, for the figures */
@@ -387,12 +281,12 @@ NOINLINE void slab_event(struct slab *s)
 
 	if (s->state == SLAB_ACTIVE || s->state >= SLAB_ZOMBIE)
 		return;
-	if (s->nfree + others >= s->cap && !doubtful) {
+	if (s->nfree + others >= slab_whole(s) && !doubtful) {
 		slab_release(s, false);
-	} else if (s->state == SLAB_FULL) {
+	} else if (s->state != SLAB_PARTIAL) {
 		partial_add(s, others);
 	} else {
-		s->trigger = (uint16_t)(s->cap - others);
+		s->trigger = (uint16_t)(slab_whole(s) - others);
 		if (load_relaxed(&os.chunks) < SPARSE_CHUNKS)
 			return;
 		m->max = MAG_MIN; /* until refills show otherwise */
@@ -444,12 +338,12 @@ static void slab_populate(struct slab *s, size_t carved, size_t end)
 	size_t from = done > s->ready ? done : s->ready;
 	size_t upto = from + ((size_t)1 << *log2);
 
-	if (need <= from)
-		return;
+	if (need <= from || size >= page_size)
+		return; /* what is not used of a large block is not to be */
 	*log2 += *log2 < POPULATE_LOG2_MAX;
 	upto = upto < need ? need : upto > all ? all : upto;
 	if (upto - from > 1)
-		os_populate(unit_start(s) + (from << page_shift),
+		os_populate(slab_start(s) + (from << page_shift),
 			    (upto - from) << page_shift);
 	s->ready = (uint8_t)upto;
 }
@@ -468,7 +362,7 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 	char *first, *p;
 
 	do {
-		first = p = unit_start(s) + carved * size;
+		first = p = slab_start(s) + carved * size;
 		end = round_up((uintptr_t)p + size + edge, page_size) - edge;
 		k = (unsigned)((end - (uintptr_t)p) / size);
 		if (k > (unsigned)(s->cap - carved))
@@ -476,9 +370,9 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 		if (!k)
 			return NULL;
 	} while (!cas(&s->carved, &carved, (uint16_t)(carved + k)));
-	if (s->fresh && s->heap->carved >= POPULATE_MIN)
+	if (!s->old && s->heap->carved >= POPULATE_MIN)
 		slab_populate(s, carved, (carved + k) * size);
-	if (CHECKS && s->fresh) /* to read a page first would cost two faults */
+	if (CHECKS && !s->old) /* to read a page first would cost two faults */
 		__atomic_fetch_or(&((struct block *)(p + (k - 1) * size))->mark,
 				  0, __ATOMIC_RELAXED);
 	if (CHECKS && !slab_untouched(s, carved, k))
@@ -486,7 +380,7 @@ static struct block *slab_carve(struct slab *s, unsigned *n)
 	for (unsigned i = 1; i < k; i++, p += size)
 		block_link((struct block *)p, (struct block *)(p + size));
 	block_link((struct block *)p, NULL);
-	s->heap->carved += k * size;
+	s->heap->carved += size < page_size ? k * size : 0;
 	*n = k;
 	return (struct block *)first;
 }

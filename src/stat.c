@@ -7,29 +7,26 @@
 struct census {
 	size_t slabs[CLASSES], carved[CLASSES], free[CLASSES];
 	size_t free_blocks;   /* their number, over all classes */
-	size_t live;          /* bytes of blocks in use, in slabs and runs */
+	size_t live;          /* bytes of blocks in use but for mappings */
 	size_t heaps, parked; /* all, and those without a thread */
 	size_t chunks, mapped, mappings, peak; /* of os */
-	struct cache units, maps, held;
+	struct cache pages, maps, held;
+	size_t blocks; /* that `pages` count for */
 };
 
-static void count_chunk(struct census *n, const struct chunk *c)
+static void count_extent(struct census *n, const char *p)
 {
-	for (unsigned i = 0; i < CHUNK_UNITS - 1; i++) {
-		const struct slab *s = &c->unit[i];
+	const struct slab *s = slab_of(p);
+	uint32_t word = extent_get(p);
 
-		if (c->free >> (i + 1) & 1 || s->back)
-			continue;
-		if (s->state == SLAB_RUN) {
-			n->live += s->units * UNIT;
-			i += s->units - 1u;
-		} else if (tag_is_slab(pagemap_get(unit_start(s)))) {
-			n->slabs[s->cls]++;
-			n->carved[s->cls] += load_relaxed(&s->carved);
-			n->free[s->cls] +=
-				load_relaxed(&s->nfree) +
-				remote_count(load_relaxed(&s->remote));
-		}
+	if (tag_is_slab(pagemap_get(p))) {
+		n->slabs[s->cls]++;
+		n->carved[s->cls] += slab_blocks(s);
+		n->free[s->cls] += load_relaxed(&s->nfree) +
+				   remote_count(load_relaxed(&s->remote));
+	} else if ((word & EXTENT_STATE) == EXTENT_USED &&
+		   pagemap_get(p) == TAG_EXTENT) {
+		n->live += word_len(word);
 	}
 }
 
@@ -57,16 +54,16 @@ static void take_census(struct census *n)
 	n->mapped = os.mapped;
 	n->mappings = os.mappings;
 	n->peak = os.peak;
-	n->units = os.units;
+	n->pages = os.pages;
+	n->blocks = (os.weight + UNIT - 1) / UNIT;
 	n->maps = os.maps;
 	n->held = os.held;
 	n->heaps = heaps.count;
 	for (const struct heap *h = heaps.all; h; h = h->all)
 		count_heap(n, h);
 	n->parked = heaps.idle;
-	for (int list = FULL; list <= AVAIL; list++)
-		for (const struct chunk *c = os.first[list]; c; c = c->next)
-			count_chunk(n, c);
+	for (char *p = extent_next(NULL); p; p = extent_next(p))
+		count_extent(n, p);
 	lock_drop(&os.lock);
 	lock_drop(&heaps.lock);
 	for (unsigned c = 1; c < CLASSES; c++) {
@@ -92,7 +89,7 @@ static struct mallinfo2 stat_mallinfo2(void)
 		.hblkhd = n.mapped,
 		.uordblks = n.live,
 		.fordblks = n.chunks * CHUNK - n.live,
-		.keepcost = n.units.bytes + n.maps.bytes,
+		.keepcost = n.pages.bytes + n.maps.bytes,
 	};
 }
 
@@ -153,8 +150,8 @@ static int stat_xml(int flags, FILE *out)
 		"<cache count=\"%zu\" size=\"%zu\"/>\n"
 		"<peak size=\"%zu\"/>\n</malloc>\n",
 		n.heaps, n.parked, n.chunks, n.chunks * CHUNK, n.live,
-		n.mappings, n.mapped, n.units.count + n.maps.count,
-		n.units.bytes + n.maps.bytes, n.peak);
+		n.mappings, n.mapped, n.blocks + n.maps.count,
+		n.pages.bytes + n.maps.bytes, n.peak);
 	return ferror(out) ? -1 : 0;
 }
 

@@ -107,6 +107,10 @@ static struct heap *heap_obtain(void)
 	struct heap *h = parked_take();
 
 	__atomic_fetch_add(&heaps.obtained, 1, __ATOMIC_RELAXED);
+	if (!h && load_relaxed(&heaps.lost)) {
+		heaps_adopt();
+		h = parked_take();
+	}
 	if (!h && reap_due()) {
 		heaps_reap();
 		h = parked_take();
@@ -142,24 +146,6 @@ static void fork_wait(void)
 			busy_wait(h);
 }
 
-/*
- * Both locks. Nobody waits for one of them with the other, except a handler
- * that forks: its thread may hold either.
- */
-static void lock_both(void)
-{
-	for (;;) {
-		lock_take(&heaps.lock);
-		if (lock_try(&os.lock))
-			return;
-		lock_drop(&heaps.lock);
-		lock_take(&os.lock);
-		if (lock_try(&heaps.lock))
-			return;
-		lock_drop(&os.lock);
-	}
-}
-
 static void fork_prepare(void)
 {
 	bool had_heaps = lock_mine(&heaps.lock);
@@ -188,8 +174,7 @@ static void fork_done(void)
 
 /*
  * The child has one thread; nobody waits for the locks. The heaps of threads
- * that are gone were copied while they changed: blocks in them can be freed,
- * the rest is lost to the child.
+ * that are gone are left as they are, until they are needed: see parked.c.
  */
 static void fork_child(void)
 {
@@ -202,6 +187,7 @@ static void fork_child(void)
 	for (struct heap *h = heaps.all; h; h = h->all)
 		if (h != self && h->busy)
 			h->busy = 0; /* it was about to wait for us */
+	heaps.lost = heaps.count > heaps.idle + (self != STUB && self != DEAD);
 	fork_done();
 	output_forked(&log_out);
 	output_forked(&stats_out);

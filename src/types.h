@@ -16,69 +16,68 @@ struct block {
 
 /*
  * A freed block of OS memory: an entry of the cache that ALLOC_THRESH bounds.
- * It lies in the descriptor of a unit or in the header of a mapping.
+ * It lies in the node of a free extent or in the header of a mapping.
  */
 struct span {
 	struct span *newer, *older;
-	size_t len;     /* bytes of OS memory */
+	size_t len;     /* bytes of OS memory, with old contents */
 	uint64_t stamp; /* when it was freed, in frees */
 };
 
-struct cache {
-	struct span *newest, *oldest;
-	size_t count, bytes;
-};
-
 enum slab_state {
-	SLAB_FREE,
-	SLAB_ACTIVE,  /* being carved; on no list */
-	SLAB_FULL,    /* asleep: few blocks of it are free */
-	SLAB_PARTIAL, /* on its heap's list of the class */
-	SLAB_ZOMBIE,  /* empty, but a note about it is under way */
-	SLAB_LOST,    /* misused: it stays */
-	SLAB_RUN      /* not a slab: one block of whole units */
+	SLAB_ACTIVE = 1, /* being carved; on no list */
+	SLAB_FULL,       /* asleep: few blocks of it are free */
+	SLAB_PARTIAL,    /* on its heap's list of the class */
+	SLAB_HOLED,      /* asleep, and on a list, since it has holes */
+	SLAB_ZOMBIE,     /* empty, but a note about it is under way */
+	SLAB_LOST        /* misused: it stays */
 };
 
-/*
- * The descriptor of a unit. A slab or run uses that of its first; the others
- * know how far back that is. A free unit with old contents is cached by span.
- */
+/* The descriptor of a unit that is a slab. */
 struct slab {
-	union {
-		struct {
-			struct block *list; /* freed blocks */
-			struct heap *heap;  /* constant while in use */
-			struct slab *next;  /* partial list */
-			struct slab *prev;
-		};
-		struct span span; /* under os.lock */
-	};
+	struct block *list; /* freed blocks */
+	struct heap *heap;  /* constant while in use */
+	struct slab *next;  /* partial list */
+	struct slab *prev;
 	struct slab *note; /* inbox link; whoever cleared PARKED */
 	uint64_t remote;   /* any thread, acq/rel: see remote.c */
 	uint16_t nfree;    /* length of `list` */
 	uint16_t trigger;  /* nfree that makes an event */
 	uint16_t carved;   /* blocks ever made; others may read */
 	uint16_t cap;      /* blocks it can hold */
+	uint16_t old;      /* pages with contents of an earlier life */
+	uint16_t holes;    /* pages that were given back: see holes.c */
 	uint8_t cls;
 	uint8_t state;
-	uint8_t back;     /* units back to the first */
-	uint8_t units;    /* length */
-	uint8_t ready;    /* pages that are populated, or were used before */
-	bool fresh : 1;   /* no unit of it was ever written */
-	bool stocked : 1; /* see mag_apart */
-	bool sealed;      /* its blocks are: see seal.c */
-	bool guarded;     /* its last page is inaccessible */
+	uint8_t ready : 6;   /* pages of the kernel that are populated */
+	uint8_t stocked : 1; /* see mag_apart */
+	uint8_t guarded : 1; /* its last page is inaccessible */
+	bool sealed;         /* its blocks are: see seal.c */
 };
 _Static_assert(sizeof(struct slab) == 64, "one cache line a descriptor");
 
-/* The first page of a chunk; unit 0, which holds it, needs no descriptor. */
-struct chunk {
-	uint64_t free;             /* units that nobody uses */
-	uint64_t dirty;            /* units with old contents */
-	struct chunk *next, *prev; /* of those with free units, or not */
-	_Alignas(64) struct slab unit[CHUNK_UNITS - 1]; /* k at 64 * k */
+/* A free extent, at the page that it ends in; under os.lock. */
+struct extent {
+	struct span span;           /* cached while it has old contents */
+	struct extent *next, *prev; /* in its bin */
+	uint32_t page;              /* that it starts in */
+	uint32_t weight;            /* bytes that ALLOC_THRESH counts */
 };
-_Static_assert(sizeof(struct chunk) == 4096, "descriptors fill one page");
+
+/* What unit 0 of a chunk holds; that has no descriptor. Under os.lock. */
+struct chunk {
+	char unused[64];
+	struct slab unit[CHUNK_UNITS - 1]; /* k at 64 * k */
+	uint32_t page[CHUNK_PAGES];        /* what starts there: see extent.c */
+	struct extent node[CHUNK_PAGES - UNIT_PAGES];
+	/* The last node is that of fresh memory, so near is what it needs. */
+	uint64_t starts[CHUNK_PAGES / 64]; /* where any extent does */
+	uint64_t dirty[CHUNK_PAGES / 64];  /* pages with old contents */
+	struct chunk *next, *prev;
+	bool huge; /* of huge pages: for slabs only */
+};
+_Static_assert(offsetof(struct chunk, page) == 4096, "a page of descriptors");
+_Static_assert(sizeof(struct chunk) <= UNIT, "unit 0 holds it");
 
 /* The header of a mapping of its own, HEADER bytes before the user's. */
 struct mapping {
@@ -125,6 +124,21 @@ struct batch {
 
 #define BATCHES 64
 #define QUARANTINE 64
+#define STOCK 8
+
+/* A freed extent, kept by a thread for its next call. */
+struct stock {
+	void *p;
+	size_t len;
+};
+
+/* A block that shrank: see fickle_moved. */
+#define FICKLE 16
+struct fickle {
+	const void *p;
+	uint32_t grown; /* how often it grew again */
+	uint32_t left;  /* times that it does not shrink */
+};
 
 struct heap {
 	uint32_t tag;            /* id << 13: what the map has for its slabs */
@@ -135,34 +149,45 @@ struct heap {
 	bool leaving;            /* its thread ends */
 	struct mag mag[CLASSES]; /* [0] stays empty: malloc(0) is slow */
 	struct slab *partial[CLASSES];
+	struct slab *holed[CLASSES];
+	uint8_t populate[CLASSES]; /* log2 of the next batch of pages */
+	bool used[CLASSES];        /* refilled since the last trim */
+	uint8_t lent[CLASSES];     /* blocks of larger classes for this */
+	bool flushed;              /* parked and emptied */
+	bool sampled;              /* `until` is set */
+	bool shrunk;               /* some block is in `fickle` */
+	uint32_t last_trim;        /* tick of the last trim */
+	uint32_t stocked;          /* extents ever put in `stock` */
+	uint32_t random, turn;     /* of the quarantine */
+	uint32_t punching;         /* class of `cursor` */
+	size_t punch;              /* peak from which slabs are looked at */
+	struct slab *cursor;       /* the next that is: see heap_punch */
+	size_t carved;             /* bytes ever: when to populate ahead */
+	struct heap *parked;       /* next without a thread; heaps.lock */
+	struct heap *all;          /* next of all; constant */
+	uint64_t owner;            /* its thread, see owner_self; relaxed */
+	int64_t until;             /* blocks to hand out before a sample */
+	struct stock stock[STOCK];
+	struct fickle fickle[FICKLE];
+	/* What an idle thread never needs is on a page of its own. */
 	struct batch batch[BATCHES];
-	size_t carved;              /* bytes ever: when to populate ahead */
-	uint32_t last_trim;         /* tick of the last trim */
-	bool flushed;               /* parked and emptied */
-	bool sampled;               /* `until` is set */
-	struct heap *parked;        /* next without a thread; heaps.lock */
-	struct heap *all;           /* next of all; constant */
-	uint64_t owner;             /* its thread, see owner_self; relaxed */
-	uint8_t populate[CLASSES];  /* log2 of the next batch of pages */
-	bool used[CLASSES];         /* refilled since the last trim */
-	int64_t until;              /* blocks to hand out before a sample */
-	uint32_t random, turn;      /* of the quarantine */
 	void *held[2 * QUARANTINE]; /* a queue, then chosen at random */
 };
+_Static_assert(offsetof(struct heap, batch) < 4096, "the rest is hot");
 _Static_assert(offsetof(struct heap, mag) == 32, "a class k lies at 32 * k");
 
 /*
  * Tags: what the page map has for a unit.
  *	0                             not ours
  *	heap id << 13 | class << 4    part of a slab
- *	TAG_RUN, TAG_TAIL, TAG_FREE   first, later units of a run; unused ones
+ *	TAG_EXTENT                    extents, free or not: see extent.c
+ *	TAG_FREE                      a slab without a block in use
  *	pages << 16 | TAG_MAPPING     headers of mappings lie in these pages
  */
 #define TAG_ID_SHIFT 13
 #define TAG_MAPPING ((uint32_t)1 << 12)
-#define TAG_RUN ((uint32_t)0x10)
-#define TAG_TAIL ((uint32_t)0x20)
-#define TAG_FREE ((uint32_t)0x30)
+#define TAG_EXTENT ((uint32_t)0x10)
+#define TAG_FREE ((uint32_t)0x20)
 #define TAG_CLASS_MAX ((uint32_t)0xfff)
 #define HEAPS_MAX (((uint32_t)1 << (32 - TAG_ID_SHIFT)) - 1)
 

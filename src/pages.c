@@ -1,0 +1,107 @@
+/*
+ * pages.c - blocks of more than SLAB_MAX bytes, to EXTENT_MAX: an extent each.
+ *
+ * No page of one is touched before the program does. A thread keeps the few
+ * that it freed last, its stock, for its next calls: without a lock.
+ */
+#define STOCK_LEN (64 * KIB + LINE) /* the longest that is kept so */
+
+/*
+ * What a block of `n` bytes takes: lines, of an odd number, so that neighbours
+ * of one size start in different sets of the cache; or whole pages, if it is to
+ * start on one.
+ */
+static size_t extent_size(size_t n, size_t align)
+{
+	size_t lines = (n < PAGE ? PAGE : n + LINE - 1) / LINE;
+
+	return align < PAGE ? (lines | 1) * LINE : round_up(lines * LINE, PAGE);
+}
+
+/* A block starts at `p` and is in use: its word, or 0. */
+static uint32_t extent_live(const void *p)
+{
+	uint32_t word = extent_at(p);
+
+	return (word & EXTENT_STATE) == EXTENT_USED ? word : 0;
+}
+
+/* It is in use no more, and the caller's alone; false: nor was it before. */
+static bool extent_claim(void *p)
+{
+	uint32_t word = extent_live(p);
+
+	return word && cas(extent_word(p), &word, word | EXTENT_KEPT);
+}
+
+/* -- the stock of a thread */
+
+/* A block of about that length, aligned, or NULL. */
+static void *stock_take(struct heap *h, size_t len, size_t align)
+{
+	for (struct stock *s = h->stock; s < h->stock + STOCK; s++) {
+		void *p = s->p;
+
+		if (s->len < len || s->len > len + len / 8 ||
+		    (uintptr_t)p & (align - 1))
+			continue;
+		*s = (struct stock){ NULL, 0 };
+		store_release(extent_word(p),
+			      extent_get(p) ^ EXTENT_KEPT ^ EXTENT_USED);
+		return p;
+	}
+	return NULL;
+}
+
+/* Free a claimed block; what has been in the stock for longest goes for it. */
+static void extent_free(struct heap *h, char *p)
+{
+	struct stock s = { p, word_len(extent_get(p)) }, *at;
+
+	if (h && s.len <= STOCK_LEN && OPT(thresh) >= STOCK && !config.tail) {
+		at = &h->stock[h->stocked++ % STOCK];
+		p = at->p;
+		*at = s;
+	}
+	if (p)
+		extent_return(p, word_len(extent_get(p)));
+}
+
+static void stock_empty(struct heap *h)
+{
+	for (struct stock *s = h->stock; s < h->stock + STOCK; s++) {
+		char *p = s->p;
+
+		/* First: a fork may leave this behind in the midst of it. */
+		*s = (struct stock){ NULL, 0 };
+		if (p)
+			extent_return(p, word_len(extent_get(p)));
+	}
+}
+
+/*
+ * Give a live block the length for `n` bytes, in place; false: what is behind
+ * it is in use.
+ */
+static bool extent_resize(char *p, size_t n)
+{
+	size_t len = extent_size(n, LINE), old, all, blocks = 1;
+	uint32_t word;
+	bool done;
+
+	lock_take(&os.lock);
+	word = extent_get(p);
+	old = word_len(word);
+	all = old + extent_grab(p + old, &blocks);
+	done = len <= all;
+	if (!done)
+		len = old;
+	if (all - len < PAGE)
+		len = all;
+	extent_set(p, len, word & (EXTENT_STATE | EXTENT_SEALED));
+	if (all > len)
+		extent_link(p + len, all - len, blocks);
+	extent_soil(p, len);
+	used_unlock(len - old);
+	return done;
+}
