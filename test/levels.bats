@@ -78,7 +78,7 @@ overflow()
 @test "levels: another block's seal is not taken for a block's own" {
 	local class level
 	for level in 2 3; do
-		for class in 48 64 112 512 1024 4096 16384; do
+		for class in 48 64 112 512 1024 4096 8192 16448; do
 			export ALLOC_CHECK=$level
 			overflow overflow_copied $((class -
 				(level == 2 ? 8 : 24)))
@@ -149,7 +149,7 @@ overflow()
 	for level in 2 3; do
 		export ALLOC_CHECK=$level
 		for i in {1..20}; do
-			run pre build/test/misuse --case remote 20000 7 2000
+			run pre build/test/misuse --case remote 8000 7 2000
 			echo "$level, $i: $status $output"
 			[ "$status" -eq 134 ]
 			[[ $output == "allocator: double free "* ]]

@@ -132,7 +132,7 @@ one()
 @test "misuse: the line is in ALLOC_LOG though descriptors are closed" {
 	local how size log
 	for how in 0 1 2; do
-		for size in 64 5000 200000; do
+		for size in 64 5000 20000 300000; do
 			log=$BATS_TEST_TMPDIR/log.$how.$size
 			ALLOC_LOG=$log one closed "$how" "$size" 0
 			echo "$how $size: $status $output"
@@ -147,7 +147,7 @@ one()
 @test "misuse: no line ever goes to a file of the program" {
 	local size
 	export OWN_FILE=$BATS_TEST_TMPDIR/own
-	for size in 64 5000 200000; do
+	for size in 64 5000 20000 300000; do
 		ALLOC_LOG=$BATS_TEST_TMPDIR/log one taken "$size" 0 0
 		echo "$size: $status $output, $(cat "$OWN_FILE")"
 		[ "$status" -eq 134 ]

@@ -40,6 +40,8 @@
 #define GRAIN 16l
 #define UNIT 65536l
 #define CHUNK (4l << 20)
+#define SLAB_MAX 8192l          /* larger blocks are extents, */
+#define EXTENT_MAX (256l << 10) /* and these mappings */
 #define MANY 10000
 #define SPARE 64   /* blocks taken beyond those freed */
 #define ENOUGH 600 /* more than a list of fresh blocks may hold */
@@ -55,11 +57,11 @@
 	} while (0)
 
 /*
- * One of each kind: smallest, small, biggest of the fine classes, slabs of
- * several units, a run of units, mappings of their own.
+ * One of each kind: smallest, small, a handful a slab; extents that a thread
+ * keeps when they are freed, one that goes back; mappings of their own.
  */
-static const long sizes[] = { 16,    64,     1000,   5000,     20000,
-			      60000, 100000, 200000, 1l << 20, 16l << 20 };
+static const long sizes[] = { 16,    64,    1000,   5000,   8000,
+			      20000, 60000, 200000, 300000, 16l << 20 };
 
 static void *other[2 * MANY + 2 * SPARE];
 static volatile unsigned long sink;
@@ -109,6 +111,13 @@ static void take(long n, size_t size)
 {
 	while (n--)
 		take_one(size);
+}
+
+/* The first blocks of a size are lent by larger classes: those are taken. */
+static void past_lent(size_t size)
+{
+	for (int i = 0; i < ENOUGH; i++)
+		REQUIRE(malloc(size));
 }
 
 /* ---- threads that do one thing when told ------------------------------ */
@@ -251,6 +260,7 @@ static int remote(long size, long order, long depth, int leave)
 {
 	char who[4];
 	void *p = NULL;
+	size_t usable;
 
 	strcpy(who, orders[order]);
 	for (int i = 1; leave && i < 3; i++)
@@ -261,6 +271,7 @@ static int remote(long size, long order, long depth, int leave)
 	job_size = (size_t)size;
 	in_thread(who[0], job_malloc, &p, 0);
 	REQUIRE(p);
+	usable = malloc_usable_size(p);
 	for (long i = 0; i < depth; i++)
 		in_thread(who[0], job_malloc, &other[i], 0);
 	if (leave && who[0] != 'A')
@@ -272,6 +283,8 @@ static int remote(long size, long order, long depth, int leave)
 	for (int w = 'G'; w >= 'A'; w--)
 		in_thread(w, job_take, NULL, 1);
 	take(depth + ENOUGH, job_size);
+	if (usable <= (size_t)SLAB_MAX) /* it may be lent by a larger class */
+		take(ENOUGH, usable);
 	return 0;
 }
 
@@ -364,11 +377,11 @@ static void *mine[180000]; /* one thread's blocks, in no order */
 /* Moves `n` blocks of the slab of `p`, but not `p`, to the list. */
 static long slab_mates(void *p, long count, void **to, long n)
 {
-	long found = 0, span = job_size > 8192 ? 4 * UNIT : UNIT;
+	long found = 0;
 
 	for (long i = 0; i < count && found < n; i++) {
 		if (!mine[i] || mine[i] == p ||
-		    down(mine[i], span) != down(p, span))
+		    down(mine[i], UNIT) != down(p, UNIT))
 			continue;
 		to[found++] = mine[i];
 		mine[i] = NULL;
@@ -558,8 +571,11 @@ enum {
 	DELETE,
 	DELETE_SIZED,
 	DELETE_ARRAY,
-	OPS
+	OPS,
+	AS_TOLD /* realloc to step_size */
 };
+
+static size_t step_size;
 
 static void call(int op, void *p, size_t size)
 {
@@ -586,6 +602,7 @@ static void call(int op, void *p, size_t size)
 		other[0] = realloc(p, 2 * size);
 		return;
 	case ARRAY: other[0] = reallocarray(p, 3, size); return;
+	case AS_TOLD: other[0] = realloc(p, step_size); return;
 	case ZERO: other[0] = realloc(p, 0); return;
 	}
 	f.any = dlsym(RTLD_DEFAULT, name[op]);
@@ -677,7 +694,7 @@ static void *near(void *p, size_t size, int kind)
 	case NEXT_CHUNK: q = down(shift(p, CHUNK), CHUNK); break;
 	case THIS_CHUNK: q = down(p, CHUNK); return q == p ? NULL : q;
 	case PAST:
-		if (size <= 2 * (size_t)UNIT)
+		if (size <= (size_t)SLAB_MAX)
 			return NULL;
 		return shift(p, (long)malloc_usable_size(p));
 	}
@@ -706,9 +723,11 @@ static int case_near(long size, long op, long kind)
 static int case_beyond(long size, long op, long unused)
 {
 	long slot = slot_of(size);
-	char *p = malloc((size_t)size), *top = NULL;
+	char *p, *top = NULL;
 
 	(void)unused;
+	past_lent((size_t)size);
+	p = malloc((size_t)size);
 	REQUIRE(p);
 	/* At best nothing is behind it: the last unit of the last chunk. */
 	for (int i = 0; i < 40000; i++) {
@@ -730,11 +749,12 @@ static int case_recycled(long size, long trim, long thread)
 	char *p = NULL, *q = NULL;
 	int i, k;
 
+	past_lent((size_t)size);
 	for (i = 0; i < MANY; i++)
 		other[i] = malloc(2 * slot);
 	for (i = 0; i < MANY; i++)
 		free(other[i]);
-	for (i = 0; i < 5000 && !p; i++) {
+	for (i = 0; i < 20000 && !p; i++) {
 		q = memset(take_one((size_t)size), 1, (size_t)size);
 		at = (size_t)(q - (char *)down(q, UNIT)) + UNIT / 4;
 		for (k = 0; k < MANY && !p; k++)
@@ -762,33 +782,6 @@ static int case_recycled(long size, long trim, long thread)
 	return 0;
 }
 
-/* A large block that became smaller, and then one of a slab. */
-static int case_shrunk(long size, long unused, long unused2)
-{
-	char *p[4], *q;
-
-	(void)unused;
-	(void)unused2;
-	for (int i = 0; i < LEN(p); i++)
-		p[i] = malloc(100000);
-	for (int i = 0; i < LEN(p); i++)
-		p[i] = realloc(p[i], (size_t)size);
-	for (int i = 0; i < LEN(p); i++)
-		free(p[i]);
-	for (int i = 0; i < 32; i++) {
-		q = take_one((size_t)size);
-		for (int k = 0; k < LEN(p); k++) {
-			if (p[k] <= q || p[k] >= q + 8 * UNIT)
-				continue;
-			note(p[k]);
-			free(hide(p[k]));
-			take(16, (size_t)size);
-			return 0;
-		}
-	}
-	return 77;
-}
-
 /* A mapping whose header was elsewhere before. */
 static int case_moved(long size, long align, long size2)
 {
@@ -808,6 +801,7 @@ static int case_unused(long size, long ahead, long op)
 	char *top = NULL;
 	size_t slot;
 
+	past_lent((size_t)size);
 	for (int i = 0; i < 40; i++) {
 		char *p = malloc((size_t)size);
 
@@ -1057,7 +1051,7 @@ static void *large_main(void *arg)
 		unsigned int r = (unsigned int)rand_r(&seed);
 
 		free(p[r % LEN(p)]);
-		p[r % LEN(p)] = malloc(2 * UNIT + 1 + r / 8 % (8 * UNIT));
+		p[r % LEN(p)] = malloc(EXTENT_MAX + 1 + r / 8 % (8 * UNIT));
 	}
 	for (int i = 0; i < LEN(p); i++)
 		free(p[i]);
@@ -1302,6 +1296,45 @@ static int case_step_foreign(long size, long op, long at)
 
 		more = call_stepped((int)op, hide(p + at), k, job_free, p);
 		REQUIRE(reports() > before);
+	}
+	return 0;
+}
+
+static void job_free_and_get(void *p)
+{
+	free(p);
+	other[1] = malloc(20000);
+}
+
+/*
+ * One thread cuts an extent, or lets it grow, that another frees, and may get
+ * again: whatever comes of it, no two blocks have a part in common.
+ */
+static int case_step_cut(long to, long again, long unused)
+{
+	long more = 1;
+	char *p;
+
+	(void)unused;
+	for (long k = 1; more && k < STEPS; k++) {
+		p = among_others(20000);
+		other[0] = other[1] = NULL;
+		step_size = (size_t)to;
+		more = call_stepped(AS_TOLD, p, k,
+				    again ? job_free_and_get : job_free, p);
+		job_size = 19000;
+		in_thread('B', job_malloc, &other[2], 0);
+		for (int i = 3; i < 16; i++)
+			other[i] = malloc((size_t)(i % 2 ? 20000 : 10000));
+		for (int i = 1; i < 16; i++)
+			if (other[i])
+				memset(other[i], i, i == 1 ? 20000 :
+					i == 2 ? 19000 : i % 2 ? 20000 : 10000);
+		for (int i = 1; i < 16; i++)
+			for (int n = 0; other[i] && n < 10000; n += 16)
+				REQUIRE(((char *)other[i])[n] == i);
+		for (int i = 1; i < 16; i++)
+			free(other[i]);
 	}
 	return 0;
 }
@@ -1575,7 +1608,7 @@ static void *churn(void *arg)
 	while (!stop) {
 		unsigned int r = (unsigned int)rand_r(&seed);
 		void **at = &keep[r % 64];
-		size_t n = (size_t)sizes[r / 64 % 7];
+		size_t n = (size_t)sizes[r / 64 % 8];
 
 		free(*at);
 		*at = malloc(r % 7 ? n / 8 + 16 : n);
@@ -1832,7 +1865,6 @@ static const struct {
 	      { "unused", case_unused },
 	      { "beyond", case_beyond },
 	      { "recycled", case_recycled },
-	      { "shrunk", case_shrunk },
 	      { "moved", case_moved },
 	      { "foreign", case_foreign },
 	      { "clobber", case_clobber },
@@ -1843,6 +1875,7 @@ static const struct {
 	      { "chunk-going", case_chunk_going },
 	      { "step-twice", case_step_twice },
 	      { "step-foreign", case_step_foreign },
+	      { "step-cut", case_step_cut },
 	      { "after-free", case_after_free },
 	      { "closed", case_closed },
 	      { "taken", case_taken },
@@ -2020,9 +2053,22 @@ static int is_direct(void)
 	return direct && *direct == '1';
 }
 
+static int level(void)
+{
+	const char *check = getenv("ALLOC_CHECK");
+
+	return check ? atoi(check) : 1;
+}
+
+/* Is a block of that size a mapping of its own? */
+static int is_mapping(long size)
+{
+	return size > (level() > 2 ? UNIT - 24 : EXTENT_MAX - 8 * (level() - 1));
+}
+
 /*
- * How a freed block may be called. Once nothing of its slab, run or mapping
- * is in use any more, its memory may be with the OS: then it is foreign.
+ * How a freed block may be called. Once nothing of its chunk or mapping is in
+ * use any more, its memory may be with the OS: then it is foreign.
  */
 static const char *stale_words(long size, long frees, int crowded)
 {
@@ -2030,17 +2076,17 @@ static const char *stale_words(long size, long frees, int crowded)
 
 	if (is_direct())
 		crowded = frees <= 100 && frees * size <= 8 << 20 && !thresh;
-	else if (size > UNIT)
+	else if (is_mapping(size))
 		crowded = 0;
 	return crowded ? "freed" : "freed|foreign";
 }
 
 /* ---- the groups ------------------------------------------------------- */
 
-/* Of mappings 1000 are many: by default 200 are kept. */
+/* Of what is no slab's 1000 are many: by default 200 are kept. */
 static long depth_at(int d, long size)
 {
-	int mappings = size > UNIT / 8 || is_direct();
+	int mappings = size > SLAB_MAX || is_direct();
 
 	return depths[d] == MANY && mappings ? 1000 : depths[d];
 }
@@ -2097,7 +2143,7 @@ static const char *told_or(const char *texts)
 /* Where in its batch the block is: the first, in the middle, or the last */
 static void group_late(void)
 {
-	static const long some[] = { 16, 64, 1024, 4096, 20000 };
+	static const long some[] = { 16, 64, 1024, 4096, 8000 };
 	/* What was written where the link was may be called damage. */
 	const char *t = told_or("double free|free list corrupted");
 
@@ -2107,8 +2153,7 @@ static void group_late(void)
 		for (long before = 0; before < most; before += step - 1) {
 			for (int how = 0; how < LATE_WAYS; how++)
 				expect(t, "late-batch", some[i], before, how);
-			for (int drain = 0; drain < 2 && some[i] < UNIT / 8;
-			     drain++)
+			for (int drain = 0; drain < 2; drain++)
 				expect(t, "late-purge", some[i], before, drain);
 		}
 	}
@@ -2116,7 +2161,7 @@ static void group_late(void)
 
 static void group_entry(void)
 {
-	static const long some[] = { 64, 5000, 100000, 200000 };
+	static const long some[] = { 64, 5000, 20000, 200000, 300000 };
 
 	for (int i = 0; i < LEN(some); i++)
 		for (int first = 0; first < OPS; first++) {
@@ -2144,8 +2189,8 @@ static const char *near_words(int kind, int freed)
 {
 	if (kind == ONE || kind == EIGHT)
 		return freed ? "misaligned|foreign" : "misaligned";
-	if (kind == PAST)
-		return "interior|foreign|misaligned";
+	if (kind == PAST) /* what is behind an extent is free */
+		return "interior|foreign|misaligned|freed";
 	if (freed)
 		return "interior|foreign|freed";
 	if (kind == BEFORE || kind == THIS_CHUNK)
@@ -2194,7 +2239,6 @@ static void group_former(void)
 		expect("double free", "recycled", small[i], 1, 0);
 		expect("double free", "recycled", small[i], 0, 1);
 	}
-	expect("double free", "shrunk", 60000, 0, 0);
 }
 
 static void group_moved(void)
@@ -2223,17 +2267,19 @@ static void group_clobber(void)
 {
 	static const long deep[] = { 0, 1, 20 };
 
-	for (int i = 0; sizes[i] <= UNIT; i++)
+	/* Extents have no links; level 3 has another name for it. */
+	for (int i = 0; i < LEN(sizes) && !is_mapping(sizes[i]); i++)
 		for (int how = 0; how < CLOBBERS; how++)
 			for (int d = 0; d < LEN(deep); d++)
-				expect(how <= HIGH_BIT ? "free list corrupted" :
+				expect(sizes[i] > SLAB_MAX ? "ok" :
+				       how <= HIGH_BIT ? "free list corrupted" :
 							 "maybe",
 				       "clobber", sizes[i], how, deep[d]);
 }
 
 static void group_guard(void)
 {
-	static const long big[] = { 200000, 1l << 20, 16l << 20 };
+	static const long big[] = { 300000, 1l << 20, 16l << 20 };
 
 	for (int i = 0; i < LEN(big); i++) {
 		expect("segv", "past-end", big[i], 0, 0);
@@ -2244,7 +2290,7 @@ static void group_guard(void)
 /* With and without a second try, of blocks that end with a page or do not */
 static void group_kept(void)
 {
-	static const long big[] = { 200000, 1l << 20 };
+	static const long big[] = { 300000, 1l << 20 };
 
 	for (int i = 0; i < LEN(big); i++)
 		for (int kind = TOO_LARGE; kind <= LIMITED; kind++)
@@ -2258,7 +2304,9 @@ static void group_going(void)
 {
 	expect("told", "going", 3, 1, 0);
 	expect("told", "going", 2, 2, 0);
+	expect("told", "at-once", 20000, 10000, 0);
 	expect("told", "at-once", 200000, 10000, 0);
+	expect("told", "at-once", 300000, 10000, 0);
 	expect("told", "at-once", 1 << 20, 10000, 0);
 	expect("told", "chunk-going", 1000, 2, 1);
 	expect("told", "chunk-going", 1000, 2, 0);
@@ -2266,17 +2314,20 @@ static void group_going(void)
 
 static void group_steps(void)
 {
-	expect("told", "step-twice", 200000, FREE, 0);
-	expect("told", "step-foreign", 200000, FREE, 8);
-	expect("told", "step-foreign", 200000, REALLOC, 8);
-	expect("told", "step-foreign", 200000, USABLE, 8);
+	static const long some[] = { 20000, 200000, 300000 };
+
+	for (int i = 0; i < LEN(some); i++) {
+		expect("told", "step-twice", some[i], FREE, 0);
+		for (int op = FREE; op <= USABLE; op++)
+			expect("told", "step-foreign", some[i], op, 8);
+	}
 }
 
 static void group_unmapped(void)
 {
 	for (int i = 0; i < LEN(sizes); i++)
 		for (int write = 0; write < 2; write++)
-			if (sizes[i] > 2 * UNIT || is_direct())
+			if (is_mapping(sizes[i]) || is_direct())
 				expect("segv", "after-free", sizes[i], write,
 				       0);
 }
@@ -2284,7 +2335,7 @@ static void group_unmapped(void)
 /* What is closed is lost, unless there is an ALLOC_LOG; but it must end. */
 static void group_line(void)
 {
-	static const long some[] = { 64, 5000, 200000 };
+	static const long some[] = { 64, 5000, 20000, 300000 };
 
 	for (int i = 0; i < LEN(some); i++) {
 		expect(texts(FREE, stale_words(some[i], 0, 1)), "blocked",
