@@ -472,7 +472,7 @@ survives()
 	local check
 	cc_test step
 	for check in 1 2 3; do
-		ALLOC_CHECK=$check run pre build/test/step 1000 11
+		ALLOC_CHECK=$check run pre build/test/step 1000 23
 		echo "ALLOC_CHECK=$check: $status $output"
 		[ "$status" -ne 77 ] || skip "$output"
 		[ "$status" -eq 0 ]

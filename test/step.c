@@ -117,6 +117,7 @@ int main(int argc, char **argv)
 	while (interrupt(steps))
 		steps += stride;
 	printf("%ld steps, %ld of %ld went well\n", steps, good, tried);
-	CHECK(tried > 10 && good > tried / 2);
+	/* Most of a process's first malloc is under a lock. */
+	CHECKF(tried > 20 && good > tried / 8, "%ld of %ld", good, tried);
 	return 0;
 }
