@@ -145,6 +145,17 @@ overflow()
 	done
 }
 
+@test "levels: the same when the program ends" {
+	local size
+	export ALLOC_CHECK=3
+	for size in 24 100 1000 8000 9000 20000 60000; do
+		mistake written_last "$size"
+		says 134 "write after free 0x.* \(thread [0-9]+,\
+ block size $size, offset $((size - 1)), allocated by levels\+0x[0-9a-f]+,\
+ freed by levels\+0x[0-9a-f]+\)"
+	done
+}
+
 @test "levels: a report says where in the program it was" {
 	need addr2line
 	export ALLOC_CHECK=3

@@ -361,6 +361,13 @@ static void handled_kept(void)
 	p[n] = 'x';
 }
 
+/* Written to once free, and nothing else happens before the end. */
+static void written_last(void)
+{
+	free(p);
+	p[n - 1] ^= 1;
+}
+
 /* A thread that frees others' blocks first is to have its share of samples. */
 static void *sampled_late(void *many)
 {
@@ -432,6 +439,10 @@ int main(int argc, char **argv)
 	q = malloc(n);
 	if (strcmp(argv[1], "handled_kept") == 0) {
 		handled_kept();
+		return 0;
+	}
+	if (strcmp(argv[1], "written_last") == 0) {
+		written_last();
 		return 0;
 	}
 	if (strncmp(argv[1], "sampled_", 8) == 0 && /* not mistakes */

@@ -92,6 +92,28 @@ one()
 	ALLOC_THRESH=0 check former
 }
 
+@test "misuse: extents that are free in every way, cut and merged" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level check extent
+		ALLOC_CHECK=$level ALLOC_THRESH=0 check extent
+	done
+}
+
+@test "misuse: a block whose page of a slab was given back" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level check hole
+	done
+}
+
+@test "misuse: what is in blocks beside pages that were given back" {
+	local level
+	for level in 1 2 3; do
+		ALLOC_CHECK=$level check pages
+	done
+}
+
 @test "misuse: a mapping that was freed and is another block's by now" {
 	ALLOC_DIRECT=1 check moved
 }

@@ -782,6 +782,135 @@ static int case_recycled(long size, long trim, long thread)
 	return 0;
 }
 
+/* ---- extents, which have no links, and pages of slabs ------------------ */
+
+enum { KEPT, ELSEWHERE, RETURNED, MERGED, CUT, CUT_USED, PURGED, AS_SLAB, STATES };
+
+/* An extent that is free in one of these ways, or a part of one that is not. */
+static int case_extent(long size, long state, long op)
+{
+	char *p[24], *q;
+
+	for (int i = 0; i < LEN(p); i++)
+		REQUIRE(p[i] = memset(malloc((size_t)size), 1, (size_t)size));
+	q = p[8];
+	switch (state) {
+	case KEPT: free(q); break;
+	case ELSEWHERE: in_thread('B', job_free, q, 0); break;
+	case RETURNED:
+		for (int i = 8; i < LEN(p); i += 2)
+			free(p[i]);
+		break;
+	case MERGED:
+		for (int i = 0; i < 20; i++)
+			free(p[i]);
+		break;
+	case CUT:
+	case CUT_USED:
+		REQUIRE(realloc(p[8], (size_t)size / 3) == p[8]);
+		q = down(q + size / 3 * 2, 64);
+		for (int i = 0; i < 100 && state == CUT_USED; i++)
+			REQUIRE(malloc((size_t)size / 2 + 64) != q);
+		break;
+	case PURGED:
+		for (int i = 0; i < 20; i++)
+			free(p[i]);
+		malloc_trim(0);
+		break;
+	case AS_SLAB:
+		for (int i = 0; i < 20; i++)
+			free(p[i]);
+		malloc_trim(0);
+		for (int i = 0; i < 8000; i++)
+			memset(malloc(1000), 1, 1000);
+		if ((uintptr_t)q % 1024 == 0)
+			q += 64;
+		break;
+	}
+	note(q);
+	call((int)op, hide(q), (size_t)size);
+	return 0;
+}
+
+enum { FIRST, TRIMMED, REMOTE, FILLED, TIMES };
+
+/*
+ * All blocks of a class but one a slab are free, and the pages that they have
+ * to themselves are given back: before or after that one is freed again.
+ */
+static int case_hole(long size, long when, long op)
+{
+	long n = 40 * UNIT / size, k = n / 2;
+	char *p = NULL, *last = NULL;
+
+	past_lent((size_t)size);
+	for (long i = 0; i < n; i++) {
+		mine[i] = malloc((size_t)size);
+		memset(mine[i], 1, (size_t)size);
+	}
+	for (; !p || down(p, UNIT) == down(mine[k], UNIT); k++)
+		p = mine[k]; /* the last that is in a slab with others */
+	for (long i = 0; i < n; i++) {
+		char *q = mine[i];
+
+		if (last && down(last, UNIT) == down(q, UNIT) &&
+		    q != shift(down(q, UNIT), 0) && q != p)
+			free(q);
+		else if (q != p)
+			last = q;
+	}
+	free(p);
+	note(p);
+	if (when == FIRST)
+		call((int)op, hide(p), (size_t)size);
+	malloc_trim(0);
+	if (when == FILLED)
+		for (long i = 0; i < n / 2; i++)
+			if (memset(malloc((size_t)size), 2, (size_t)size) == p)
+				return 77; /* it is a block again */
+	if (when == REMOTE)
+		in_thread('B', job_free, hide(p), 1);
+	else if (when != FIRST)
+		call((int)op, hide(p), (size_t)size);
+	for (long i = 0; i < n; i++)
+		memset(take_one((size_t)size), 3, (size_t)size);
+	malloc_trim(0);
+	return 0;
+}
+
+/* Blocks of slabs whose pages come and go keep what is in them. */
+static int case_pages(long size, long rounds, long keep)
+{
+	static unsigned char byte[LEN(mine)];
+	unsigned int seed = 7;
+	long n = 40 * UNIT / size;
+
+	for (long round = 0; round < rounds; round++) {
+		for (long i = 0; i < n; i++) {
+			if (mine[i])
+				continue;
+			byte[i] = (unsigned char)rand_r(&seed);
+			mine[i] = malloc((size_t)size);
+			memset(mine[i], byte[i], (size_t)size);
+		}
+		for (long i = 0; i < n; i++) {
+			unsigned char *p = mine[i];
+
+			for (long at = 0; at < size; at++)
+				REQUIRE(p[at] == byte[i]);
+			if (rand_r(&seed) % (unsigned int)keep == 0)
+				continue;
+			if (i % 5)
+				free(p);
+			else
+				in_thread('B', job_free, p, 0);
+			mine[i] = NULL;
+		}
+		malloc_trim(0);
+	}
+	return 0;
+}
+
 /* A mapping whose header was elsewhere before. */
 static int case_moved(long size, long align, long size2)
 {
@@ -1300,39 +1429,29 @@ static int case_step_foreign(long size, long op, long at)
 	return 0;
 }
 
-static void job_free_and_get(void *p)
-{
-	free(p);
-	other[1] = malloc(20000);
-}
-
 /*
- * One thread cuts an extent, or lets it grow, that another frees, and may get
- * again: whatever comes of it, no two blocks have a part in common.
+ * One thread cuts an extent, or lets it grow, that another frees meanwhile and
+ * may have kept for its next call: no two blocks have a part in common.
  */
-static int case_step_cut(long to, long again, long unused)
+static int case_step_cut(long size, long to, long unused)
 {
-	long more = 1;
+	long more = 1, n = size - 1000;
 	char *p;
 
 	(void)unused;
 	for (long k = 1; more && k < STEPS; k++) {
-		p = among_others(20000);
-		other[0] = other[1] = NULL;
+		p = among_others(size);
 		step_size = (size_t)to;
-		more = call_stepped(AS_TOLD, p, k,
-				    again ? job_free_and_get : job_free, p);
-		job_size = 19000;
-		in_thread('B', job_malloc, &other[2], 0);
-		for (int i = 3; i < 16; i++)
-			other[i] = malloc((size_t)(i % 2 ? 20000 : 10000));
+		more = call_stepped(AS_TOLD, p, k, job_free, p);
+		job_size = (size_t)n;
+		in_thread('B', job_malloc, &other[1], 0);
+		for (int i = 2; i < 16; i++)
+			other[i] = malloc((size_t)n);
 		for (int i = 1; i < 16; i++)
-			if (other[i])
-				memset(other[i], i, i == 1 ? 20000 :
-					i == 2 ? 19000 : i % 2 ? 20000 : 10000);
+			memset(other[i], i, (size_t)n);
 		for (int i = 1; i < 16; i++)
-			for (int n = 0; other[i] && n < 10000; n += 16)
-				REQUIRE(((char *)other[i])[n] == i);
+			for (long at = 0; at < n; at += 16)
+				REQUIRE(((char *)other[i])[at] == i);
 		for (int i = 1; i < 16; i++)
 			free(other[i]);
 	}
@@ -1865,6 +1984,9 @@ static const struct {
 	      { "unused", case_unused },
 	      { "beyond", case_beyond },
 	      { "recycled", case_recycled },
+	      { "extent", case_extent },
+	      { "hole", case_hole },
+	      { "pages", case_pages },
 	      { "moved", case_moved },
 	      { "foreign", case_foreign },
 	      { "clobber", case_clobber },
@@ -2241,6 +2363,53 @@ static void group_former(void)
 	}
 }
 
+static void group_extent(void)
+{
+	static const long some[] = { 9000, 20000, 60000, 100000, 200000 };
+
+	for (int i = 0; i < LEN(some) && !is_mapping(some[i]); i++)
+		for (int op = FREE; op <= ARRAY; op++)
+			for (int state = 0; state < STATES; state++) {
+				const char *t = "freed";
+
+				if (state == CUT_USED || state == AS_SLAB)
+					t = "freed|interior";
+				if (state == PURGED)
+					t = "freed|foreign";
+				/* Cut to less, it is one of a slab. */
+				if ((state == CUT || state == CUT_USED) &&
+				    some[i] / 3 <= SLAB_MAX)
+					continue;
+				expect(texts(op, t), "extent", some[i], state,
+				       op);
+			}
+}
+
+static void group_hole(void)
+{
+	static const long some[] = { 100, 1000, 1500, 3000, 5000, 8000 };
+
+	for (int i = 0; i < LEN(some); i++)
+		for (int when = 0; when < TIMES; when++) {
+			expect("double free|free list corrupted", "hole",
+			       some[i], when, FREE);
+			for (int op = REALLOC; op <= ARRAY && when != REMOTE;
+			     op++)
+				expect(texts(op, "freed"), "hole", some[i],
+				       when, op);
+		}
+}
+
+static void group_pages(void)
+{
+	static const long some[] = { 16, 100, 1000, 1500, 3000, 5000, 8000 };
+
+	for (int i = 0; i < LEN(some); i++) {
+		expect("ok", "pages", some[i], 6, 3);
+		expect("ok", "pages", some[i], 6, 50);
+	}
+}
+
 static void group_moved(void)
 {
 	expect("free of interior pointer|double free", "moved", 100, PAGE,
@@ -2320,6 +2489,10 @@ static void group_steps(void)
 		expect("told", "step-twice", some[i], FREE, 0);
 		for (int op = FREE; op <= USABLE; op++)
 			expect("told", "step-foreign", some[i], op, 8);
+	}
+	for (long to = 9000; to < 60000; to *= 3) {
+		expect("told", "step-cut", 20000, to, 0);
+		expect("told", "step-cut", 60000, to, 0);
 	}
 }
 
@@ -2457,7 +2630,9 @@ static const struct {
 } groups[] = { { "double", group_double },   { "remote", group_remote },
 	       { "entry", group_entry },     { "stale", group_stale },
 	       { "near", group_near },       { "unused", group_unused },
-	       { "former", group_former },   { "moved", group_moved },
+	       { "former", group_former },   { "extent", group_extent },
+	       { "hole", group_hole },       { "pages", group_pages },
+	       { "moved", group_moved },
 	       { "foreign", group_foreign }, { "clobber", group_clobber },
 	       { "guard", group_guard },     { "unmapped", group_unmapped },
 	       { "kept", group_kept },       { "going", group_going },

@@ -1,10 +1,11 @@
 /*
  * step - malloc, interrupted at every so many instructions of it.
  *
- *	step SIZE STRIDE
+ *	step SIZE STRIDE [malloc | free]
  *
  * The first malloc of a size is followed by single steps of the processor, and
  * a signal whose handler allocates the same size sent to it where it stands.
+ * Or a later one, when some blocks are free, or a free.
  * It may go well, or end with the allocator's line and abort(); a crash, a hang
  * or blocks that overlap are failures.
  */
@@ -13,9 +14,10 @@
 #include <stdbool.h>
 #include <sys/ptrace.h>
 
-enum { HELD = 64, BLOCKS = 600 };
+enum { HELD = 64, BLOCKS = 600, FREED = 16 };
 
 static size_t size;
+static const char *later = "";
 static unsigned char *held[HELD], *block[BLOCKS];
 
 static unsigned char *make(int byte)
@@ -44,9 +46,18 @@ static void child(void)
 	signal(SIGUSR1, handler);
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
 		_exit(TEST_SKIPPED);
+	for (int i = 0; i < FREED && *later; i++)
+		block[i] = malloc(size);
+	for (int i = 1; i < FREED && *later; i++)
+		free(block[i]);
 	raise(SIGSTOP);
-	block[0] = malloc(size);
+	if (*later == 'f')
+		free(block[0]);
+	else
+		block[0] = malloc(size);
 	raise(SIGSTOP);
+	if (*later == 'f')
+		block[0] = malloc(size);
 	memset(block[0], 0, size);
 	for (int i = 1; i < BLOCKS; i++)
 		block[i] = make(i & 127);
@@ -114,6 +125,7 @@ int main(int argc, char **argv)
 	long stride = argc > 2 ? atol(argv[2]) : 1, steps = 0;
 
 	size = argc > 1 ? strtoul(argv[1], NULL, 0) : 1000;
+	later = argc > 3 ? argv[3] : later;
 	while (interrupt(steps))
 		steps += stride;
 	printf("%ld steps, %ld of %ld went well\n", steps, good, tried);

@@ -77,6 +77,11 @@ levels()
 	thread child_frees
 }
 
+@test "fork: children of children, by new threads" {
+	levels adoption
+	ALLOC_THRESH=0 thread adoption
+}
+
 @test "fork: a thousand times in a signal handler" {
 	thread fork_in_handler
 	ALLOC_THRESH=0 thread fork_in_handler

@@ -231,6 +231,176 @@ static void child_frees(void)
 			free(p[i][k]);
 }
 
+/*
+ * Blocks of all sizes that threads of the parent have, some of which another
+ * made: a child's new threads look at them, free or resize them, and allocate;
+ * what they leave is for grandchildren.
+ */
+enum { ADOPT_THREADS = 12, ADOPT_BLOCKS = 300 };
+
+static struct adopted {
+	char *p;
+	size_t n;
+} adopted[ADOPT_THREADS][ADOPT_BLOCKS];
+
+static atomic_int adopt_ready;
+
+static size_t adopt_size(uint64_t *state)
+{
+	uint64_t r = test_random(state);
+
+	/* 16 B to 1 KiB, to 32 KiB, to 400 KiB */
+	return 16 + (r >> 8) % (r % 4 < 2 ? 1000 : r % 32 < 31 ? 32000 : 400000);
+}
+
+static void adopt_fill(struct adopted *a, size_t n)
+{
+	CHECK(a->p);
+	a->n = n;
+	test_fill(a->p, n, n);
+}
+
+/* Makes blocks, of which it keeps some, and then goes on with others. */
+static void *adopt_maker(void *arg)
+{
+	size_t me = (size_t)(uintptr_t)arg, i, k;
+	uint64_t state = 31 * me + 7;
+	char *slots[32] = { NULL };
+
+	for (k = 0; k < 4; k++)
+		for (i = 0; i < ADOPT_BLOCKS; i++) {
+			struct adopted *a = &adopted[me][i];
+			size_t n = adopt_size(&state);
+
+			if (a->p && test_random(&state) % 2)
+				continue;
+			free(a->p);
+			a->p = malloc(n);
+			adopt_fill(a, n);
+		}
+	/* Holes, lists, batches, and extents that are kept */
+	for (i = 0; i < ADOPT_BLOCKS; i++)
+		if (test_random(&state) % 2) {
+			free(adopted[me][i].p);
+			adopted[me][i].p = NULL;
+		}
+	adopt_ready++;
+	while (adopt_ready < ADOPT_THREADS)
+		usleep(100);
+	if (me % 3 == 0) /* some have blocks that another made */
+		for (i = 0; i < ADOPT_BLOCKS; i += 3) {
+			struct adopted *a = &adopted[me + 1][i];
+
+			free(a->p);
+			a->p = malloc(a->n = 200 + i);
+			adopt_fill(a, a->n);
+		}
+	adopt_ready++;
+	while (!stop) {
+		shuffle(slots, &state);
+		if (me % 2)
+			usleep(50);
+	}
+	empty(slots);
+	return NULL;
+}
+
+/* A child's thread takes half of what is left of one of the parent's. */
+static void *adopt_taker(void *arg)
+{
+	size_t me = (size_t)(uintptr_t)arg, i;
+	uint64_t state = 77 * me + (uint64_t)getpid();
+	char *slots[32] = { NULL };
+
+	for (i = 0; i < ADOPT_BLOCKS; i++) {
+		struct adopted *a = &adopted[me][i];
+		uint64_t r = test_random(&state);
+
+		if (!a->p)
+			continue;
+		CHECKF(test_filled(a->p, a->n, a->n), "%p of %zu bytes",
+		       (void *)a->p, a->n);
+		shuffle(slots, &state);
+		if (r % 4 == 0) {
+			size_t n = adopt_size(&state);
+
+			a->p = realloc(a->p, n);
+			adopt_fill(a, n);
+		} else if (r % 4 < 3) {
+			free(a->p);
+			a->p = NULL;
+		}
+	}
+	for (i = 0; i < 2000; i++)
+		shuffle(slots, &state);
+	empty(slots);
+	return NULL;
+}
+
+/* `more` generations of children */
+__attribute__((noreturn)) static void adopt_child(int more)
+{
+	pthread_t threads[ADOPT_THREADS];
+	uintptr_t i, k;
+	pid_t pid;
+
+	alarm(50);
+	for (i = 0; i < ADOPT_THREADS; i++)
+		threads[i] = start(adopt_taker, (void *)i);
+	if (more % 2) /* while they are at work */
+		usleep(1000);
+	pid = more > 1 && more % 2 == 0 ? fork() : -1;
+	for (i = 0; i < ADOPT_THREADS && pid; i++)
+		join(threads[i]);
+	if (pid == 0)
+		child_life();
+	CHECK(pid < 0 || test_wait(pid) == 0);
+	pid = more ? fork() : -1;
+	if (pid == 0)
+		adopt_child(more - 1);
+	CHECK(pid < 0 || test_wait(pid) == 0);
+	for (i = 0; i < ADOPT_THREADS; i++)
+		for (k = 0; k < ADOPT_BLOCKS; k++) {
+			struct adopted *a = &adopted[i][k];
+
+			CHECK(!a->p || test_filled(a->p, a->n, a->n));
+			free(a->p);
+			a->p = NULL;
+		}
+	malloc_trim(0);
+	child_life();
+}
+
+static void adoption(void)
+{
+	pthread_t threads[ADOPT_THREADS];
+	long round, rounds = test_scale(3, 60);
+	uintptr_t i, k;
+
+	for (i = 0; i < ADOPT_THREADS; i++)
+		threads[i] = start(adopt_maker, (void *)i);
+	while (adopt_ready < 2 * ADOPT_THREADS)
+		usleep(100);
+	for (round = 0; round < rounds; round++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0)
+			adopt_child(3);
+		CHECK(test_wait(pid) == 0);
+	}
+	stop = 1;
+	for (i = 0; i < ADOPT_THREADS; i++)
+		join(threads[i]);
+	for (i = 0; i < ADOPT_THREADS; i++)
+		for (k = 0; k < ADOPT_BLOCKS; k++) {
+			struct adopted *a = &adopted[i][k];
+
+			CHECK(!a->p || test_filled(a->p, a->n, a->n));
+			free(a->p);
+		}
+}
+
 enum { TICKS = 1000 };
 static volatile sig_atomic_t ticks, bad_ticks;
 
@@ -1482,6 +1652,7 @@ static void real_time_fork(void)
 	X(forks) \
 	X(forks_in_threads) \
 	X(child_frees) \
+	X(adoption) \
 	X(fork_in_handler) \
 	X(early) \
 	X(fork_after_free) \
