@@ -202,7 +202,6 @@ mappings()
 }
 
 @test "limit: fragmentation by sizes that replace one another" {
-	level_1 # 65536 bytes and a seal are two units
 	limit fragmentation
 }
 

@@ -2185,7 +2185,8 @@ static int level(void)
 /* Is a block of that size a mapping of its own? */
 static int is_mapping(long size)
 {
-	return size > (level() > 2 ? UNIT - 24 : EXTENT_MAX - 8 * (level() - 1));
+	return size > (level() > 2 ? UNIT + PAGE - 24 :
+				     EXTENT_MAX - 8 * (level() - 1));
 }
 
 /*
