@@ -784,7 +784,17 @@ static int case_recycled(long size, long trim, long thread)
 
 /* ---- extents, which have no links, and pages of slabs ------------------ */
 
-enum { KEPT, ELSEWHERE, RETURNED, MERGED, CUT, CUT_USED, PURGED, AS_SLAB, STATES };
+enum {
+	KEPT,
+	ELSEWHERE,
+	RETURNED,
+	MERGED,
+	CUT,
+	CUT_USED,
+	PURGED,
+	AS_SLAB,
+	STATES
+};
 
 /* An extent that is free in one of these ways, or a part of one that is not. */
 static int case_extent(long size, long state, long op)
@@ -2628,21 +2638,20 @@ static void group_exit(void)
 static const struct {
 	const char *name;
 	void (*run)(void);
-} groups[] = { { "double", group_double },   { "remote", group_remote },
-	       { "entry", group_entry },     { "stale", group_stale },
-	       { "near", group_near },       { "unused", group_unused },
-	       { "former", group_former },   { "extent", group_extent },
-	       { "hole", group_hole },       { "pages", group_pages },
-	       { "moved", group_moved },
-	       { "foreign", group_foreign }, { "clobber", group_clobber },
-	       { "guard", group_guard },     { "unmapped", group_unmapped },
-	       { "kept", group_kept },       { "going", group_going },
-	       { "steps", group_steps },     { "late", group_late },
-	       { "line", group_line },       { "crowd", group_crowd },
-	       { "handler", group_handler }, { "limits", group_limits },
-	       { "errno", group_errno },     { "fork", group_fork },
-	       { "honest", group_honest },   { "imitate", group_imitate },
-	       { "exit", group_exit } };
+} groups[] = { { "double", group_double },     { "remote", group_remote },
+	       { "entry", group_entry },       { "stale", group_stale },
+	       { "near", group_near },         { "unused", group_unused },
+	       { "former", group_former },     { "extent", group_extent },
+	       { "hole", group_hole },         { "pages", group_pages },
+	       { "moved", group_moved },       { "foreign", group_foreign },
+	       { "clobber", group_clobber },   { "guard", group_guard },
+	       { "unmapped", group_unmapped }, { "kept", group_kept },
+	       { "going", group_going },       { "steps", group_steps },
+	       { "late", group_late },         { "line", group_line },
+	       { "crowd", group_crowd },       { "handler", group_handler },
+	       { "limits", group_limits },     { "errno", group_errno },
+	       { "fork", group_fork },         { "honest", group_honest },
+	       { "imitate", group_imitate },   { "exit", group_exit } };
 
 static int one_case(char **argv)
 {

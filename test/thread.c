@@ -250,7 +250,9 @@ static size_t adopt_size(uint64_t *state)
 	uint64_t r = test_random(state);
 
 	/* 16 B to 1 KiB, to 32 KiB, to 400 KiB */
-	return 16 + (r >> 8) % (r % 4 < 2 ? 1000 : r % 32 < 31 ? 32000 : 400000);
+	return 16 + (r >> 8) % (r % 4 < 2   ? 1000 :
+				r % 32 < 31 ? 32000 :
+					      400000);
 }
 
 static void adopt_fill(struct adopted *a, size_t n)
