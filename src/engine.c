@@ -142,8 +142,11 @@ static void *engine_shrink(void *p, size_t n)
 	if (h != STUB && h != DEAD && fickle_stays(h, p))
 		return p;
 	if (tag == TAG_EXTENT && n + config.tail > SLAB_MAX) {
-		extent_resize(p, n + config.tail);
-		return p;
+		if (extent_resize(p, n + config.tail))
+			return p;
+		misused(p, USE_REALLOC); /* somebody freed it meanwhile */
+		errno = ENOMEM;
+		return NULL;
 	}
 	m = tag == TAG_EXTENT || tag_is_slab(tag) ? NULL : mapping_at(p);
 	if (m && !m->direct && n > extent_max() / 2) {
@@ -391,7 +394,7 @@ static void check_seals(const struct heap *h)
 
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
 		if (*p)
-			seal_links(*p);
+			sealed_leave(*p);
 	lock_both();
 	alone = heaps.idle + 1 == heaps.count;
 	for (char *p = extent_next(NULL); p && alone; p = extent_next(p))

@@ -41,14 +41,19 @@ static void *stock_take(struct heap *h, size_t len, size_t align)
 {
 	for (struct stock *s = h->stock; s < h->stock + STOCK; s++) {
 		void *p = s->p;
+		uint32_t word;
 
-		if (s->len < len || s->len > len + len / 8 ||
+		if (!p || s->len < len || s->len > len + len / 8 ||
 		    (uintptr_t)p & (align - 1))
 			continue;
 		*s = (struct stock){ NULL, 0 };
-		store_release(extent_word(p),
-			      extent_get(p) ^ EXTENT_KEPT ^ EXTENT_USED);
-		return p;
+		word = extent_get(p);
+		/* A signal handler may have taken it meanwhile. */
+		if ((word & EXTENT_STATE) == EXTENT_KEPT &&
+		    word_len(word) >= len &&
+		    cas(extent_word(p), &word,
+			word ^ EXTENT_KEPT ^ EXTENT_USED))
+			return p;
 	}
 	return NULL;
 }
@@ -57,14 +62,19 @@ static void *stock_take(struct heap *h, size_t len, size_t align)
 static void extent_free(struct heap *h, char *p)
 {
 	struct stock s = { p, word_len(extent_get(p)) }, *at;
+	uint32_t word;
 
 	if (h && s.len <= STOCK_LEN && OPT(thresh) >= STOCK && !config.tail) {
 		at = &h->stock[h->stocked++ % STOCK];
 		p = at->p;
 		*at = s;
 	}
-	if (p)
-		extent_return(p, word_len(extent_get(p)));
+	if (!p)
+		return;
+	word = extent_get(p);
+	if ((word & EXTENT_STATE) == EXTENT_KEPT &&
+	    cas(extent_word(p), &word, word & ~EXTENT_STATE))
+		extent_return(p, word_len(word));
 }
 
 static void stock_empty(struct heap *h)
@@ -89,6 +99,8 @@ static bool extent_resize(char *p, size_t n)
 	uint32_t word;
 	bool done;
 
+	if (!extent_claim(p)) /* somebody frees it */
+		return false;
 	lock_take(&os.lock);
 	word = extent_get(p);
 	old = word_len(word);
@@ -98,7 +110,7 @@ static bool extent_resize(char *p, size_t n)
 		len = old;
 	if (all - len < PAGE)
 		len = all;
-	extent_set(p, len, word & (EXTENT_STATE | EXTENT_SEALED));
+	extent_set(p, len, EXTENT_USED | (word & EXTENT_SEALED));
 	if (all > len)
 		extent_link(p + len, all - len, blocks);
 	extent_soil(p, len);

@@ -479,6 +479,20 @@ survives()
 	done
 }
 
+# A block of the thread's lists, and one that it keeps for its next call
+@test "startup: the same where there are free blocks, and free" {
+	level_1
+	local size call
+	for size in 1000 20000; do
+		for call in malloc free; do
+			run pre build/test/step $size 1 $call
+			echo "$size $call: $status $output"
+			[ "$status" -ne 77 ] || skip "$output"
+			[ "$status" -eq 0 ]
+		done
+	done
+}
+
 @test "startup: nor if the handler of SIGABRT allocates, too" {
 	"${CC:-cc}" -fno-builtin -x c - -o "$BATS_TEST_TMPDIR/both" <<-'END'
 	#include <signal.h>
