@@ -121,7 +121,10 @@ static void partial_add(struct slab *s, unsigned others)
 
 	slab_unlink(s);
 	slab_link(s, SLAB_PARTIAL);
-	s->trigger = (uint16_t)(slab_whole(s) - (others > few ? others : few));
+	few = others > few ? others : few;
+	if (few >= slab_whole(s)) /* most of it was given back */
+		few = others;
+	s->trigger = (uint16_t)(slab_whole(s) - few);
 }
 
 /* It was taken off a list. */

@@ -58,10 +58,12 @@ static void victim_extent(struct victim *v, size_t want)
 
 	while (!dirty_inside(at, page_size, PAGES_COUNT))
 		at += page_size;
-	if (at < start + PAGE)
+	want = round_up(want, page_size) + page_size;
+	if (at < start + PAGE) {
+		want += (size_t)(at - start);
 		at = start;
+	}
 	len = (size_t)(end - at);
-	want = round_up(want + (size_t)(at - start), page_size) + page_size;
 	if (!over_bound() && len > want + UNIT)
 		len = want;
 	v->len = extent_take(e, at, len, EXTENT_KEPT);
@@ -174,7 +176,7 @@ static size_t cache_unlock(size_t want)
 		done = victim_release(&v);
 		lock_take(&os.lock);
 		victim_return(&v, done);
-		gone += v.gain;
+		gone += done ? v.gain : 0;
 		if (!done && refused)
 			break;
 		refused |= !done;
@@ -310,7 +312,8 @@ static struct slab *unit_obtain(enum units kind, bool huge)
 		return NULL;
 	}
 	s = slab_of(p);
-	extent_take(extent_node(extent_around(p)), p, UNIT, EXTENT_USED);
+	/* No block: a stale pointer must not free it. */
+	extent_take(extent_node(extent_around(p)), p, UNIT, EXTENT_KEPT);
 	s->old = dirty_unit(p);
 	used_unlock(UNIT);
 	if (s->old)

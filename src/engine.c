@@ -129,8 +129,19 @@ static void *engine_move(void *p, void *q, size_t n, bool grew)
 	return q;
 }
 
-/* A live block needs but `n` bytes: give back what is worth it. */
-static void *engine_shrink(void *p, size_t n)
+/* A block stays as large as it is: what pages it has beyond `n` bytes go. */
+static void purge_tail(char *p, size_t n, size_t size)
+{
+	char *from = (char *)round_up((uintptr_t)p + n, page_size);
+	char *to = (char *)((uintptr_t)(p + size) & ~(page_size - 1));
+
+	/* In front of the last page: a seal may be in that. */
+	if (from + UNIT < to)
+		os_purge(from, (size_t)(to - from) - page_size);
+}
+
+/* A live block of `size` bytes needs `n`: give back what is worth it. */
+static void *engine_shrink(void *p, size_t n, size_t size)
 {
 	struct heap *h = heap_own();
 	uint32_t tag = pagemap_get(p);
@@ -139,8 +150,10 @@ static void *engine_shrink(void *p, size_t n)
 	bool zero;
 	void *q;
 
-	if (h != STUB && h != DEAD && fickle_stays(h, p))
+	if (size <= MIB && h != STUB && h != DEAD && fickle_stays(h, p)) {
+		purge_tail(p, n, size);
 		return p;
+	}
 	if (tag == TAG_EXTENT && n + config.tail > SLAB_MAX) {
 		if (extent_resize(p, n + config.tail))
 			return p;
@@ -197,7 +210,7 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 	}
 	if (n > size)
 		return engine_grow(p, n, size);
-	return fits(n, size) ? p : engine_shrink(p, n);
+	return fits(n, size) ? p : engine_shrink(p, n, size);
 }
 
 /* -- the slow halves of the entry points */

@@ -195,20 +195,21 @@ static void heap_empty(struct heap *h)
 static void held_flush(struct heap *h)
 {
 	for (void **p = h->held; p < h->held + 2 * QUARANTINE; p++) {
-		struct slab *s = *p ? slab_of(*p) : NULL;
-		uint32_t tag = pagemap_get(*p);
+		void *q = *p;
+		uint32_t tag = pagemap_get(q);
 
-		if (!s)
+		*p = NULL; /* first: a fork may come in between */
+		if (!q)
 			continue;
-		seal_links(*p);
-		if (tag == TAG_EXTENT) {
-			seal_reuse(seal_at(*p, tag), *p);
-			extent_free(NULL, *p);
-		} else if (s->heap == h)
-			slab_put(s, *p);
+		seal_links(q);
+		if (tag == TAG_EXTENT)
+			seal_reuse(seal_at(q, tag), q);
+		if (tag == TAG_EXTENT)
+			extent_free(NULL, q);
+		else if (slab_of(q)->heap == h)
+			slab_put(slab_of(q), q);
 		else
-			remote_free(h, s, tag, *p);
-		*p = NULL;
+			remote_free(h, slab_of(q), tag, q);
 	}
 	remote_flush(h);
 }

@@ -4,7 +4,7 @@
  * No page of one is touched before the program does. A thread keeps the few
  * that it freed last, its stock, for its next calls: without a lock.
  */
-#define STOCK_LEN (64 * KIB + LINE) /* the longest that is kept so */
+#define STOCK_LEN (20 * KIB) /* the longest that is kept so */
 
 /*
  * What a block of `n` bytes takes: lines, of an odd number, so that neighbours
@@ -34,58 +34,69 @@ static bool extent_claim(void *p)
 	return word && cas(extent_word(p), &word, word | EXTENT_KEPT);
 }
 
-/* -- the stock of a thread */
+/* -- the stock of a thread: a word a block, since a fork may come any time */
+
+/* It changes from a state to another; false: somebody was faster. */
+static bool extent_change(void *p, uint32_t from, uint32_t to)
+{
+	uint32_t word = extent_get(p);
+
+	return (word & EXTENT_STATE) == from &&
+	       cas(extent_word(p), &word, word ^ from ^ to);
+}
 
 /* A block of about that length, aligned, or NULL. */
 static void *stock_take(struct heap *h, size_t len, size_t align)
 {
-	for (struct stock *s = h->stock; s < h->stock + STOCK; s++) {
-		void *p = s->p;
-		uint32_t word;
+	for (unsigned i = 0; i < STOCK; i++) {
+		uint64_t word = h->stock[i];
+		size_t has = (word & 0xffff) * LINE;
+		void *p = (void *)(uintptr_t)(word >> 16);
 
-		if (!p || s->len < len || s->len > len + len / 8 ||
+		if (has < len || has > len + len / 8 ||
 		    (uintptr_t)p & (align - 1))
 			continue;
-		*s = (struct stock){ NULL, 0 };
-		word = extent_get(p);
+		store_relaxed(&h->stock[i], 0);
 		/* A signal handler may have taken it meanwhile. */
-		if ((word & EXTENT_STATE) == EXTENT_KEPT &&
-		    word_len(word) >= len &&
-		    cas(extent_word(p), &word,
-			word ^ EXTENT_KEPT ^ EXTENT_USED))
+		if (extent_change(p, EXTENT_KEPT, EXTENT_USED))
 			return p;
 	}
 	return NULL;
 }
 
+/* Return a block that was kept. */
+static void extent_drop(char *p)
+{
+	size_t len = word_len(extent_get(p));
+
+	if (extent_change(p, EXTENT_KEPT, 0))
+		extent_return(p, len);
+}
+
 /* Free a claimed block; what has been in the stock for longest goes for it. */
 static void extent_free(struct heap *h, char *p)
 {
-	struct stock s = { p, word_len(extent_get(p)) }, *at;
-	uint32_t word;
+	size_t len = word_len(extent_get(p));
+	uint64_t *at, word = (uint64_t)(uintptr_t)p << 16 | len / LINE;
 
-	if (h && s.len <= STOCK_LEN && OPT(thresh) >= STOCK && !config.tail) {
+	if (h && len <= STOCK_LEN && OPT(thresh) >= STOCK && !config.tail) {
 		at = &h->stock[h->stocked++ % STOCK];
-		p = at->p;
-		*at = s;
+		p = (char *)(uintptr_t)(*at >> 16);
+		store_relaxed(at, word);
 	}
-	if (!p)
-		return;
-	word = extent_get(p);
-	if ((word & EXTENT_STATE) == EXTENT_KEPT &&
-	    cas(extent_word(p), &word, word & ~EXTENT_STATE))
-		extent_return(p, word_len(word));
+	if (p)
+		extent_drop(p);
 }
 
 static void stock_empty(struct heap *h)
 {
-	for (struct stock *s = h->stock; s < h->stock + STOCK; s++) {
-		char *p = s->p;
+	for (unsigned i = 0; i < STOCK; i++) {
+		char *p = (char *)(uintptr_t)(h->stock[i] >> 16);
 
 		/* First: a fork may leave this behind in the midst of it. */
-		*s = (struct stock){ NULL, 0 };
+		store_relaxed(&h->stock[i], 0);
 		if (p)
-			extent_return(p, word_len(extent_get(p)));
+			extent_drop(p);
 	}
 }
 

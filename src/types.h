@@ -126,12 +126,6 @@ struct batch {
 #define QUARANTINE 64
 #define STOCK 8
 
-/* A freed extent, kept by a thread for its next call. */
-struct stock {
-	void *p;
-	size_t len;
-};
-
 /* A block that shrank: see fickle_moved. */
 #define FICKLE 16
 struct fickle {
@@ -167,7 +161,7 @@ struct heap {
 	struct heap *all;          /* next of all; constant */
 	uint64_t owner;            /* its thread, see owner_self; relaxed */
 	int64_t until;             /* blocks to hand out before a sample */
-	struct stock stock[STOCK];
+	uint64_t stock[STOCK];     /* freed extents: address << 16 | lines */
 	struct fickle fickle[FICKLE];
 	/* What an idle thread never needs is on a page of its own. */
 	struct batch batch[BATCHES];

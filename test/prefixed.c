@@ -174,6 +174,7 @@ void al_reset(size_t thresh, bool direct, unsigned check, size_t sample,
 	}
 	memset(&os, 0, sizeof(os));
 	memset(&heaps, 0, sizeof(heaps));
+	heaps.last = &heaps.parked;
 	memset(bins, 0, sizeof(bins));
 	memset(pagemap, 0, sizeof(pagemap));
 	spare_leaf = NULL;
