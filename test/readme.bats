@@ -180,7 +180,7 @@ order()
 			int n = 0;
 
 			for (int i = 0; i < 64; i++)
-				printf("%td ", (char *)malloc(3000) - first);
+				printf("%td ", (char *)malloc(200) - first);
 			free(first);
 			do {
 				p = malloc(3000);
