@@ -18,16 +18,6 @@ struct link {
 	struct link *next;
 };
 
-static size_t argument(int i, size_t otherwise)
-{
-	int k;
-
-	for (k = 0; k <= i; k++)
-		if (!test_args[k])
-			return otherwise;
-	return strtoul(test_args[i], NULL, 0);
-}
-
 static struct link *push(struct link *list, size_t n)
 {
 	struct link *p = malloc(n);
@@ -213,8 +203,9 @@ static void locked(void)
 /* How much of `total` bytes of `size` stays resident once it is free, KiB */
 static void falls(void)
 {
-	size_t size = argument(0, 32768), total = argument(1, 200) * MIB;
-	size_t allowed = argument(2, 48) * MIB, begin, kept;
+	size_t size = test_argument(0, 32768),
+	       total = test_argument(1, 200) * MIB;
+	size_t allowed = test_argument(2, 48) * MIB, begin, kept;
 
 	drop(pile(size, 100000));
 	begin = test_rss();
@@ -240,15 +231,15 @@ static void scattered(void)
 	for (i = 0; i < COUNT(p); i++)
 		free(p[i]);
 	kept = test_rss() - begin;
-	CHECKF(kept < argument(0, 0) * MIB, "%zu of %zu KiB kept", kept / KIB,
-	       most / KIB);
+	CHECKF(kept < test_argument(0, 0) * MIB, "%zu of %zu KiB kept",
+	       kept / KIB, most / KIB);
 }
 
 /* Rounds of `count` blocks: for strace to count the system calls */
 static void rounds(void)
 {
-	size_t n = argument(0, 1000), count = argument(1, 1);
-	size_t size = argument(2, MIB), i, k;
+	size_t n = test_argument(0, 1000), count = test_argument(1, 1);
+	size_t size = test_argument(2, MIB), i, k;
 	char *p[64];
 
 	CHECK(count <= COUNT(p));
@@ -266,7 +257,7 @@ static void rounds(void)
 /* What stays mapped or resident of freed blocks, for ALLOC_THRESH=N */
 static void bound(void)
 {
-	size_t count = argument(0, 0), i, begin, kept, allowed;
+	size_t count = test_argument(0, 0), i, begin, kept, allowed;
 	struct link *list;
 
 	/* Large blocks: address space, 2 MiB for each block that is kept */
@@ -432,9 +423,10 @@ static void sparse_grow(struct sparse *b)
 static void mappings_bounded(void)
 {
 	static struct sparse blocks[40000];
-	size_t live = argument(0, 40000), low = argument(1, 131) * 1000;
-	size_t range = argument(2, 400) * 1000 - low;
-	size_t rounds = argument(3, 300000), grow = argument(4, 0), i;
+	size_t live = test_argument(0, 40000),
+	       low = test_argument(1, 131) * 1000;
+	size_t range = test_argument(2, 400) * 1000 - low;
+	size_t rounds = test_argument(3, 300000), grow = test_argument(4, 0), i;
 	long most = most_maps() / 2, maps, peak_maps = 0;
 	uint64_t state = 17, r;
 	struct sparse *b;

@@ -169,6 +169,16 @@ holds()
 	row "within 1.3 trimmed_mib" trim
 }
 
+# One block in each slab, in one page: the slab must go with that
+@test "memory: nothing stays of slabs that gave back most of their pages" {
+	row "at_most 3 rest_mib" trim 4000 48 1300
+}
+
+@test "memory: buffers that grow and are cut, one after the other" {
+	row "at_most 3 rss_mib" settle
+	row "at_most 4 rss_mib" settle 100 1000000
+}
+
 @test "memory: calloc takes clean pages" {
 	row "within 1.15 rss_mib" calloc_clean
 }

@@ -13,16 +13,6 @@
 
 static size_t base;
 
-static size_t argument(int i, size_t otherwise)
-{
-	int k;
-
-	for (k = 0; k <= i; k++)
-		if (!test_args[k])
-			return otherwise;
-	return strtoul(test_args[i], NULL, 0);
-}
-
 static void figure(const char *name, double value)
 {
 	char text[80];
@@ -34,19 +24,7 @@ static void figure(const char *name, double value)
 /* What /proc/self/status says of RSS may be some pages behind; this is exact */
 static size_t rollup(const char *name)
 {
-	char text[4096];
-	const char *s;
-	ssize_t n;
-	int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
-
-	CHECK(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	CHECK(n > 0);
-	text[n] = '\0';
-	s = strstr(text, name);
-	CHECK(s != NULL);
-	return strtoul(s + strlen(name), NULL, 10) * KIB;
+	return test_figure("/proc/self/smaps_rollup", name);
 }
 
 static void begin(void)
@@ -113,8 +91,8 @@ static void shuffle(uint32_t *order, size_t n, uint64_t *seed)
 /* What was read is mostly less than there was room for. */
 static void shrink(void)
 {
-	size_t count = argument(0, 20000), from = argument(1, 65536);
-	size_t written = argument(2, 128), to = argument(3, 128), i;
+	size_t count = test_argument(0, 20000), from = test_argument(1, 65536);
+	size_t written = test_argument(2, 128), to = test_argument(3, 128), i;
 	char **p = table(count * sizeof(*p));
 
 	begin();
@@ -130,8 +108,8 @@ static void shrink(void)
 /* Buffers of connections, of which little is used; stacks, by their end */
 static void sparse(void)
 {
-	size_t count = argument(0, 16384), size = argument(1, 65536);
-	size_t written = argument(2, 100), stacks = argument(3, 0), i;
+	size_t count = test_argument(0, 16384), size = test_argument(1, 65536);
+	size_t written = test_argument(2, 100), stacks = test_argument(3, 0), i;
 
 	begin();
 	for (i = 0; i < count; i++)
@@ -142,8 +120,8 @@ static void sparse(void)
 
 static void usable(void)
 {
-	size_t low = argument(0, KIB), high = argument(1, MIB);
-	size_t step = argument(2, 16), n, count = 0, worst_size = 0;
+	size_t low = test_argument(0, KIB), high = test_argument(1, MIB);
+	size_t step = test_argument(2, 16), n, count = 0, worst_size = 0;
 	double ratio, worst = 0, sum = 0;
 	void *p;
 
@@ -166,7 +144,7 @@ static void usable(void)
 /* How many blocks an address space of a GiB holds */
 static void fit(void)
 {
-	size_t size = argument(0, 66000), count = 0;
+	size_t size = test_argument(0, 66000), count = 0;
 	struct rlimit limit = { GIB, GIB };
 
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
@@ -181,8 +159,8 @@ static void fit(void)
  */
 static void alternate(void)
 {
-	size_t low = argument(0, 400000), high = argument(1, 1000000);
-	size_t rounds = argument(2, 1000), moved = 0, i;
+	size_t low = test_argument(0, 400000), high = test_argument(1, 1000000);
+	size_t rounds = test_argument(2, 1000), moved = 0, i;
 	char *p = filled(high, high), *q;
 	double start = now();
 
@@ -204,7 +182,8 @@ static void alternate(void)
 static void phases(void)
 {
 	static const size_t middle[] = { 80000, 16000, 64000, 24000, 48000 };
-	size_t live = argument(0, 190) * MIB, keep = argument(1, 50), sum = 0;
+	size_t live = test_argument(0, 190) * MIB, keep = test_argument(1, 50),
+	       sum = 0;
 	size_t most = live / 14000, count = 0, phase, n, k;
 	char **p = table(most * sizeof(*p));
 	size_t *size = table(most * sizeof(*size));
@@ -230,10 +209,31 @@ static void phases(void)
 	figure("peak_mib", peak());
 }
 
+/* Buffers that grow to their largest one by one, and are cut once they are read */
+static void settle(void)
+{
+	size_t count = test_argument(0, 16), most = test_argument(1, 32 * MIB);
+	size_t i, n;
+	char **p = table(count * sizeof(*p));
+
+	begin();
+	for (i = 0; i < count; i++) {
+		for (n = 1000; n < most; n *= 2) {
+			p[i] = realloc(p[i], n);
+			CHECK(p[i]);
+			memset(p[i], 1, n);
+		}
+		p[i] = realloc(p[i], 100);
+		CHECK(p[i] && test_all(p[i], 100, 1));
+	}
+	figure("rss_mib", grown());
+}
+
 static void trim(void)
 {
-	size_t count = argument(0, 194) * MIB / 1000, size = argument(1, 1000);
-	size_t one_in = argument(2, 40), i;
+	size_t count = test_argument(0, 194) * MIB / 1000,
+	       size = test_argument(1, 1000);
+	size_t one_in = test_argument(2, 40), i;
 	char **p = table(count * sizeof(*p));
 	double start;
 
@@ -249,8 +249,12 @@ static void trim(void)
 	malloc_trim(0);
 	figure("trim_ms", (now() - start) * 1e3);
 	figure("trimmed_mib", grown());
-	for (i = 0; i < count; i += one_in)
+	for (i = 0; i < count; i += one_in) {
 		CHECK(test_all(p[i], size, 1));
+		free(p[i]);
+	}
+	malloc_trim(0);
+	figure("rest_mib", grown());
 }
 
 /* Memory that was never written needs no clearing, and no page. */
@@ -280,8 +284,9 @@ static void calloc_clean(void)
 /* Vectors of C++ grow by a new block, a copy and a free, all at once. */
 static void vectors(void)
 {
-	size_t count = argument(0, 100), last = argument(1, 1000000), n, k, to;
-	size_t factor = argument(2, 200), sum = 0;
+	size_t count = test_argument(0, 100), last = test_argument(1, 1000000),
+	       n, k, to;
+	size_t factor = test_argument(2, 200), sum = 0;
 	char **p = table(count * sizeof(*p)), *q;
 
 	begin();
@@ -305,8 +310,8 @@ static void vectors(void)
 /* Answers and logs grow in turn, by a line each. */
 static void append(void)
 {
-	size_t count = argument(0, 1000), last = argument(1, 100000), k,
-	       sum = 0;
+	size_t count = test_argument(0, 1000), last = test_argument(1, 100000),
+	       k, sum = 0;
 	size_t *size = table(count * sizeof(*size)), n;
 	char **p = table(count * sizeof(*p));
 	uint64_t seed = 1;
@@ -328,8 +333,8 @@ static void append(void)
 /* One block of each of many sizes */
 static void assorted(void)
 {
-	size_t low = argument(0, 1024), high = argument(1, 65536);
-	size_t step = argument(2, 64), sum = 0, n;
+	size_t low = test_argument(0, 1024), high = test_argument(1, 65536);
+	size_t step = test_argument(2, 64), sum = 0, n;
 
 	begin();
 	for (n = low; n <= high; n += step) {
@@ -343,8 +348,8 @@ static void assorted(void)
 /* Pages of a database: aligned, each with a small block that describes it */
 static void aligned(void)
 {
-	size_t count = argument(0, 20000), align = argument(1, 4096);
-	size_t size = argument(2, 4096), i;
+	size_t count = test_argument(0, 20000), align = test_argument(1, 4096);
+	size_t size = test_argument(2, 4096), i;
 	void *p;
 
 	begin();
@@ -361,7 +366,7 @@ static void aligned(void)
 static void reload(void)
 {
 	enum { BLOCKS = 100000 };
-	size_t rounds = argument(0, 10), round, low, i;
+	size_t rounds = test_argument(0, 10), round, low, i;
 	char **old = NULL, **new;
 	uint64_t seed = 1;
 
@@ -503,8 +508,8 @@ static void store(void)
 /* Blocks that all start in the same cache sets push one another out. */
 static void sets(void)
 {
-	size_t count = argument(0, 64), size = argument(1, 65536);
-	size_t rounds = argument(2, 5), i, k, n, words = size;
+	size_t count = test_argument(0, 64), size = test_argument(1, 65536);
+	size_t rounds = test_argument(2, 5), i, k, n, words = size;
 	char **p = table(count * sizeof(*p));
 	double best = 1e9, start, ns;
 
@@ -563,7 +568,8 @@ static void *churns(void *arg)
 /* Each child starts threads, which its own children do not have. */
 static void generations(void)
 {
-	size_t last = argument(0, 10), threads = argument(1, 16), i, k;
+	size_t last = test_argument(0, 10), threads = test_argument(1, 16), i,
+	       k;
 	pid_t pid;
 
 	begin();
@@ -589,7 +595,7 @@ static void generations(void)
 
 static void *owns(void *arg)
 {
-	size_t total = argument(1, 200) * 1000, n, sum;
+	size_t total = test_argument(1, 200) * 1000, n, sum;
 	uint64_t seed = (uintptr_t)arg;
 
 	for (sum = 0; sum < total; sum += n) {
@@ -629,7 +635,7 @@ static void fork_time(void)
 {
 	enum { FORKS = 100 };
 	static double ms[FORKS], kernel[FORKS];
-	size_t threads = argument(0, 200), i;
+	size_t threads = test_argument(0, 200), i;
 
 	begin();
 	pthread_barrier_init(&barrier, NULL, threads + 1);
@@ -668,7 +674,7 @@ static void *small_thread(void *arg)
 /* A small program, and what each thread that does little adds */
 static void idle(void)
 {
-	size_t threads = argument(0, 100), i;
+	size_t threads = test_argument(0, 100), i;
 	double small;
 
 	for (i = 0; i < 100; i++)
@@ -685,7 +691,8 @@ static void idle(void)
 /* The private memory of a child that changes a little of what it inherited */
 static void inherit(void)
 {
-	size_t count = argument(0, 100) * MIB / 200, change = argument(1, 1000);
+	size_t count = test_argument(0, 100) * MIB / 200,
+	       change = test_argument(1, 1000);
 	char **p = table(count * sizeof(*p));
 	uint64_t seed = 1;
 	double before;
@@ -709,7 +716,8 @@ static void inherit(void)
 
 static void *takes_turn(void *arg)
 {
-	size_t size = argument(1, 300000), total = argument(2, 40) * MIB, i;
+	size_t size = test_argument(1, 300000),
+	       total = test_argument(2, 40) * MIB, i;
 	size_t count = total / size;
 	char **p = table(count * sizeof(*p));
 
@@ -724,7 +732,7 @@ static void *takes_turn(void *arg)
 /* Threads of a pool do large work, one after another, and live on. */
 static void turns(void)
 {
-	size_t threads = argument(0, 8), i;
+	size_t threads = test_argument(0, 8), i;
 
 	begin();
 	pthread_barrier_init(&barrier, NULL, 2);
@@ -738,7 +746,7 @@ static void turns(void)
 
 static void *few_of_many(void *arg)
 {
-	size_t low = argument(1, 64), high = argument(2, 30000), n;
+	size_t low = test_argument(1, 64), high = test_argument(2, 30000), n;
 
 	for (n = low; n <= high; n += n / 4)
 		filled(n, n);
@@ -748,7 +756,7 @@ static void *few_of_many(void *arg)
 /* Many threads, each of which has a block of each of many sizes */
 static void crowd(void)
 {
-	size_t threads = argument(0, 100), i;
+	size_t threads = test_argument(0, 100), i;
 
 	begin();
 	pthread_barrier_init(&barrier, NULL, threads + 1);
@@ -786,6 +794,7 @@ static void command(void)
 	X(fit) \
 	X(alternate) \
 	X(phases) \
+	X(settle) \
 	X(trim) \
 	X(calloc_clean) \
 	X(vectors) \

@@ -176,13 +176,24 @@ TEST_UNUSED static int test_all(const void *p, size_t n, int byte)
 	return n == 0 || (s[0] == byte && memcmp(s, s + 1, n - 1) == 0);
 }
 
-/* A figure of /proc/self/status in bytes, by its name, such as "VmRSS:" */
-TEST_UNUSED static size_t test_status(const char *name)
+/* The `i`-th argument of the case as a number, if there are so many */
+TEST_UNUSED static size_t test_argument(int i, size_t otherwise)
+{
+	int k;
+
+	for (k = 0; k <= i; k++)
+		if (!test_args[k])
+			return otherwise;
+	return strtoul(test_args[i], NULL, 0);
+}
+
+/* A figure of a file of /proc in bytes, by its name, such as "VmRSS:" */
+TEST_UNUSED static size_t test_figure(const char *file, const char *name)
 {
 	char text[4096];
 	const char *s;
 	ssize_t n;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
 	CHECK(fd >= 0);
 	n = read(fd, text, sizeof(text) - 1);
@@ -192,6 +203,11 @@ TEST_UNUSED static size_t test_status(const char *name)
 	s = strstr(text, name);
 	CHECK(s != NULL);
 	return strtoul(s + strlen(name), NULL, 10) * KIB;
+}
+
+TEST_UNUSED static size_t test_status(const char *name)
+{
+	return test_figure("/proc/self/status", name);
 }
 
 TEST_UNUSED static size_t test_rss(void)
