@@ -174,6 +174,10 @@ holds()
 	row "at_most 3 rest_mib" trim 4000 48 1300
 }
 
+@test "memory: a block that was cut again and again does not keep its pages" {
+	ROUNDS=2 row "at_most 0.3 rss_mib" alternate 1000 900000
+}
+
 @test "memory: buffers that grow and are cut, one after the other" {
 	row "at_most 3 rss_mib" settle
 	row "at_most 4 rss_mib" settle 100 1000000

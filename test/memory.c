@@ -161,18 +161,23 @@ static void alternate(void)
 {
 	size_t low = test_argument(0, 400000), high = test_argument(1, 1000000);
 	size_t rounds = test_argument(2, 1000), moved = 0, i;
-	char *p = filled(high, high), *q;
 	double start = now();
+	char *p, *q;
 
+	begin();
+	p = filled(high, high);
 	for (i = 0; i < rounds * 2; i++) {
 		q = realloc(p, i % 2 ? high : low);
 		CHECK(q && q[0] == 1 && q[low - 1] == 1);
 		if (i % 2)
-			q[high - 1] = 1;
+			memset(q + low, 1, high - low);
 		moved += q != p;
 		p = q;
 	}
 	figure("moved", (double)moved);
+	p = realloc(p, low);
+	CHECK(p);
+	figure("rss_mib", grown());
 	figure("us", (now() - start) * 1e6 / (double)(rounds * 2));
 }
 
