@@ -214,7 +214,7 @@ static void phases(void)
 	figure("peak_mib", peak());
 }
 
-/* Buffers that grow to their largest one by one, and are cut once they are read */
+/* Buffers that grow one by one, and are cut once they are read */
 static void settle(void)
 {
 	size_t count = test_argument(0, 16), most = test_argument(1, 32 * MIB);
