@@ -10,7 +10,7 @@
  * the lock.
  */
 #define SPARE_MAX 2      /* chunks kept without any use */
-#define GROWTH (1 * MIB) /* what counts as growing */
+#define GROWTH (256 * KIB) /* what counts as growing */
 #define STEP (256 * KIB) /* goes at once for what grows by less */
 #define IDLE_MIN(peak) (2 * MIB + (peak) / 16) /* else it grows all the same */
 

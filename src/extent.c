@@ -17,16 +17,14 @@
 #define EXTENT_STATE ((uint32_t)3)
 #define EXTENT_SEALED ((uint32_t)4) /* in use, and sealed: see seal.c */
 
-#define BINS_LOG2 (CHUNK_SHIFT - 6) /* of lines, 8 a doubling */
-#define BINS (BINS_LOG2 * 8)
+#define BINS ((CHUNK_SHIFT - PAGE_SHIFT) * 8) /* 8 a doubling, from a page */
 #define BIN_LOOKS 32 /* extents of a bin that are looked at */
 
 /* A set for extents with old contents, which serve first, and for others. */
 static struct bins {
 	struct extent *first[BINS];
-	uint64_t any[BINS / 64]; /* bins that are not empty */
+	uint64_t any[BINS / 64 + 1]; /* bins that are not empty */
 } bins[2][2];                    /* of ordinary and of huge pages */
-_Static_assert(BINS % 64 == 0, "whole words");
 
 INLINE struct chunk *chunk_of(const void *p)
 {
