@@ -9,9 +9,9 @@
  * it is not clean, or on its way to the kernel. No system call is made under
  * the lock.
  */
-#define SPARE_MAX 2      /* chunks kept without any use */
+#define SPARE_MAX 2        /* chunks kept without any use */
 #define GROWTH (256 * KIB) /* what counts as growing */
-#define STEP (256 * KIB) /* goes at once for what grows by less */
+#define STEP (256 * KIB)   /* goes at once for what grows by less */
 #define IDLE_MIN(peak) (2 * MIB + (peak) / 16) /* else it grows all the same */
 
 /* -- giving back */

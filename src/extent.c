@@ -24,7 +24,7 @@
 static struct bins {
 	struct extent *first[BINS];
 	uint64_t any[BINS / 64 + 1]; /* bins that are not empty */
-} bins[2][2];                    /* of ordinary and of huge pages */
+} bins[2][2];                        /* of ordinary and of huge pages */
 
 INLINE struct chunk *chunk_of(const void *p)
 {

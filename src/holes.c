@@ -84,19 +84,44 @@ static void pages_purge(char *start, uint32_t pages)
 	}
 }
 
+/* What others freed joins the list of a partial slab. */
+static void slab_join(struct slab *s)
+{
+	uint64_t word = load_relaxed(&s->remote);
+	struct block *first, *last;
+
+	do {
+		first = last = remote_head(s, word);
+		if (!first)
+			return;
+	} while (!cas(&s->remote, &word, word & PARKED));
+	s->nfree += (uint16_t)remote_count(word);
+	for (unsigned n = remote_count(word);
+	     --n && block_is_free(last) && last->next;)
+		last = last->next;
+	if (block_is_free(last)) /* or who looks at the list will tell */
+		block_link(last, s->list);
+	s->list = first;
+}
+
 /*
  * Give back the pages of a partial slab that no block in use has a part of:
  * `few`, or at least a quarter of all.
  */
 static size_t slab_punch(struct slab *s, bool few)
 {
-	unsigned live = slab_blocks(s) - s->nfree;
-	unsigned most = few ? 4 * UNIT_PAGES : UNIT_PAGES;
+	unsigned live, most = few ? 4 * UNIT_PAGES : UNIT_PAGES;
 	uint64_t set[SLAB_WORDS] = { 0 };
 	uint32_t pages;
 
+	slab_join(s);
+	live = slab_blocks(s) - s->nfree;
+	if (!live && !doubtful) {
+		slab_release(s, false);
+		return UNIT;
+	}
 	if (s->nfree * slab_size(s) < 2 * PAGE || page_size != PAGE ||
-	    doubtful || !live || live > most || !slab_listed(s, set))
+	    doubtful || live > most || !slab_listed(s, set))
 		return 0;
 	pages = slab_free_pages(s, set);
 	if (pages_bytes(pages) < (few ? PAGE : UNIT / 4))
@@ -132,7 +157,7 @@ static struct block *holes_carve(struct slab *s, uint32_t filled, unsigned *n)
 	for (; p >= slab_start(s) && block_pages(s, p) & filled; p -= size) {
 		struct block *b = (struct block *)p;
 
-		if (WRONG(!block_unused(s, b, filled))) {
+		if (WRONG(!block_unused(s, b))) {
 			list_report((struct wrong){ DOUBLE_FREE, b, size });
 			continue; /* who has it keeps it */
 		}

@@ -115,6 +115,7 @@ static bool slab_readopt(struct slab *s)
 		return false;
 	slab_relist(s, set, 0);
 	if (s->carved < s->cap && !m->active) {
+		slab_unlink(s); /* it may have holes */
 		m->active = s;
 		s->state = SLAB_ACTIVE;
 		s->trigger = UINT16_MAX;
@@ -161,12 +162,12 @@ static void heaps_adopt(void)
 
 	lock_both();
 	s = load_relaxed(&heaps.lost) ? lost_slabs() : NULL;
-	lock_drop(&os.lock);
 	for (struct heap *h = heaps.all; h; h = h->all)
 		if (heap_lost(h))
 			heap_reset(h);
-		else
+		else /* what its batches are for can't be unmapped */
 			slabs_pending(h);
+	lock_drop(&os.lock);
 	for (; s; s = next) {
 		next = s->next;
 		if (!slab_readopt(s))

@@ -130,14 +130,14 @@ INLINE uint32_t block_header_page(const struct block *b)
 	return (uint32_t)1 << (uintptr_t)b % UNIT / PAGE;
 }
 
-/* A block that was given back with these pages: nobody wrote to it since. */
-INLINE bool block_unused(const struct slab *s, const struct block *b,
-			 uint32_t pages)
+/*
+ * A block that was given back: nobody wrote to it since. Without a mark is also
+ * one whose page a vanished thread was about to fill when this child was forked.
+ */
+INLINE bool block_unused(const struct slab *s, const struct block *b)
 {
-	if (s->sealed)
-		return true;
-	return pages & block_header_page(b) ? !((uintptr_t)b->next | b->mark) :
-					      b->mark == MARK_UNUSED;
+	return s->sealed || b->mark == MARK_UNUSED ||
+	       !((uintptr_t)b->next | b->mark);
 }
 
 /* Are all carved blocks marked, and linked to but for two heads? */
@@ -153,7 +153,7 @@ static bool slab_all_free(const struct slab *s, const struct block *head,
 		const struct block *b = (const struct block *)p;
 
 		if (block_gone(s, p)) {
-			ok &= block_unused(s, b, s->holes);
+			ok &= block_unused(s, b);
 			continue;
 		}
 		ok &= block_is_free(b);
