@@ -108,14 +108,15 @@ static bool slab_readopt(struct slab *s)
 	if (s->state == SLAB_ZOMBIE || remote_purged(word) ||
 	    slab_free_blocks(s, set) == slab_blocks(s))
 		return !pending;
+	if (pending || m->active)
+		s->cap = s->carved; /* only an active one is carved */
 	s->state = SLAB_FULL;
 	slab_sleep(s);
 	store_relaxed(&s->remote, pending ? word | PARKED : PARKED);
 	if (pending)
 		return false;
 	slab_relist(s, set, 0);
-	if (s->carved < s->cap && !m->active) {
-		slab_unlink(s); /* it may have holes */
+	if (s->carved < s->cap) {
 		m->active = s;
 		s->state = SLAB_ACTIVE;
 		s->trigger = UINT16_MAX;
