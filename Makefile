@@ -1,5 +1,6 @@
 # make            ./allocator.so, optimised, ./alloc and the workloads;
 #                 CC, CFLAGS, LOGGER, TRACE_ON to taste
+# make liballocator.a   the same for static programs; install has it, too
 # make plain      build/plain.so, by the one command without any flags
 # make run        runs a program on the allocator: make run CMD='sort /etc/passwd'
 # make check      installs what the tests need, then runs all of them; all with
@@ -46,6 +47,12 @@ all: allocator.so alloc workloads
 allocator.so: $(SRC) build/flags
 	$(BUILD) allocator.c -o build/$@
 	@mv -f build/$@ $@
+
+liballocator.a: $(SRC) build/flags
+	$(CC) $(CFLAGS) $(filter-out -shared -fPIC,$(NEED)) -fPIE $(WARN) $(DEFS) \
+		-c allocator.c -o build/allocator.o
+	@rm -f $@
+	$(AR) rcs $@ build/allocator.o
 
 # The command of the last build: other flags are a reason to build again
 ifneq ($(strip $(BUILD)),$(strip $(shell cat build/flags 2>/dev/null)))
@@ -107,11 +114,12 @@ build/bench/about.txt: $(wildcard bench/*.c)
 		s !~ /\.$$/ { s = s (s == "" ? "" : " ") $$0 } \
 		s ~ /\.$$/ { print s; nextfile }' $^ >$@
 
-install: all
+install: all liballocator.a
 	install -d $(TO)/bin $(TO)/include $(TO)/lib/allocator \
 		$(TO)/libexec/allocator $(TO)/share/man/man1
 	install alloc $(TO)/bin
 	install allocator.so $(TO)/lib/allocator
+	install -m 644 liballocator.a $(TO)/lib/allocator
 	install -m 644 include/allocator.h $(TO)/include
 	install -m 644 doc/alloc.1 $(TO)/share/man/man1
 	install $(BENCHES) $(TO)/libexec/allocator
@@ -119,13 +127,14 @@ install: all
 
 uninstall:
 	rm -f $(TO)/bin/alloc $(TO)/include/allocator.h \
-		$(TO)/lib/allocator/allocator.so $(TO)/share/man/man1/alloc.1 \
+		$(TO)/lib/allocator/allocator.so \
+		$(TO)/lib/allocator/liballocator.a $(TO)/share/man/man1/alloc.1 \
 		$(BENCHES:build/bench/%=$(TO)/libexec/allocator/%) \
 		$(TO)/libexec/allocator/about.txt
 	rmdir $(TO)/lib/allocator $(TO)/libexec/allocator 2>/dev/null || true
 
 clean:
-	rm -rf build allocator.so alloc
+	rm -rf build allocator.so liballocator.a alloc
 
 FORCE:
 .PHONY: all plain run compiler check check-bare setup lint soak fuzz bench \

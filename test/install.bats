@@ -26,6 +26,7 @@ workloads()
 		echo "755 bin/alloc"
 		echo "644 include/allocator.h"
 		echo "755 lib/allocator/allocator.so"
+		echo "644 lib/allocator/liballocator.a"
 		echo "644 libexec/allocator/about.txt"
 		for name in $(workloads); do
 			echo "755 libexec/allocator/$name"
