@@ -49,3 +49,4 @@
 #include "src/engine.c"
 #include "src/stat.c"
 #include "src/api.c"
+#include "src/cxx.c"

@@ -133,75 +133,6 @@ PUBLIC size_t NAME(malloc_usable_size)(void *p)
 	return n == NO_BLOCK ? 0 : n;
 }
 
-/* -- C++: operators new and new[] */
-
-#ifndef ALLOC_PREFIX
-/* libstdc++'s, when the program has it; the library itself needs none. */
-typedef void new_handler(void);
-new_handler *get_new_handler(void) __asm__("_ZSt15get_new_handlerv")
-	__attribute__((weak));
-_Noreturn void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
-	__attribute__((weak));
-
-/* Memory is out: run the handler for as long as there is one, else throw. */
-SLOW void *new_slow(size_t n, size_t align, const void *caller)
-{
-	void *p;
-
-	while (!(p = alloc_slow(n, align, caller))) {
-		bool ask = get_new_handler && power_of_two(align);
-		new_handler *run = ask ? get_new_handler() : NULL;
-
-		if (run)
-			run();
-		else if (throw_bad_alloc)
-			throw_bad_alloc();
-		else
-			die("no memory and no C++ library to throw for",
-			    caller);
-	}
-	return p;
-}
-
-PUBLIC void *_Znwm(size_t n)
-{
-	void *p = heap_pop(tls.me, n, MARK_SALT);
-
-	return LIKELY(p != NULL) ? p : new_slow(n, GRAIN, CALLER);
-}
-
-PUBLIC void *_ZnwmSt11align_val_t(size_t n, size_t align)
-{
-	return new_slow(n, align, CALLER);
-}
-
-/*
- * These must catch what a handler throws, which C can't. libstdc++ has the one
- * form that we leave to it: that calls ours above, and catches.
- */
-void *new_catching(size_t n, size_t align, const void *nothrow) __asm__(
-	"_ZnwmSt11align_val_tRKSt9nothrow_t") __attribute__((weak));
-
-static void *new_nothrow(size_t n, size_t align, const void *nothrow,
-			 const void *caller)
-{
-	void *p = alloc_slow(n, align, caller);
-
-	return p || !new_catching ? p : new_catching(n, align, nothrow);
-}
-
-PUBLIC void *_ZnwmRKSt9nothrow_t(size_t n, const void *nothrow)
-{
-	return new_nothrow(n, GRAIN, nothrow, CALLER);
-}
-
-PUBLIC void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t n, size_t align,
-						const void *nothrow)
-{
-	return new_nothrow(n, align, nothrow, CALLER);
-}
-#endif
-
 /* glibc's parameters, M_ARENA_MAX to M_MXFAST, are accepted to no effect. */
 PUBLIC int NAME(mallopt)(int param, int value)
 {
@@ -229,23 +160,6 @@ struct mallinfo NAME(mallinfo)(void) ALIAS(stat_mallinfo);
 #endif
 
 #ifndef ALLOC_PREFIX
-/* As the Itanium ABI has it: na is new[], nw new, da delete[], dl delete. */
-void *_Znam(size_t n) ALIAS(_Znwm);
-void *_ZnamSt11align_val_t(size_t n, size_t align) ALIAS(_ZnwmSt11align_val_t);
-void *_ZnamRKSt9nothrow_t(size_t n, const void *nothrow)
-	ALIAS(_ZnwmRKSt9nothrow_t);
-
-#define DELETE(suffix, params, name) \
-	void _ZdlPv##suffix params ALIAS(name); \
-	void _ZdaPv##suffix params ALIAS(name)
-
-DELETE(, (void *p), free);
-DELETE(m, (void *p, size_t n), free_sized);
-DELETE(RKSt9nothrow_t, (void *p), free);
-DELETE(St11align_val_t, (void *p), free);
-DELETE(mSt11align_val_t, (void *p, size_t n), free_sized);
-DELETE(St11align_val_tRKSt9nothrow_t, (void *p), free);
-
 /* glibc's own names for the family; in other libcs they mean other things. */
 #ifdef __GLIBC__
 #define LIBC(type, name, params) type __libc_##name params ALIAS(name)

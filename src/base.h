@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #endif
 #include <elf.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -70,7 +70,7 @@ library()
 	local harmless='abort|ferror|fprintf|fwrite'
 	harmless="$harmless|mem(cpy|set)|str(len|ncmp|str)"
 	harmless="$harmless|_*environ|__errno_location|__cxa_finalize"
-	harmless="$harmless|__gmon_start__|_ITM_.*|_Zn?.*"
+	harmless="$harmless|__gmon_start__|_ITM_.*|_Z.*|dl(addr|open|sym)"
 	nm -D --defined-only build/test/case_hook.so |
 		awk '{ print $3 }' >"$BATS_TEST_TMPDIR/hooked"
 	grep -qx mmap "$BATS_TEST_TMPDIR/hooked"
@@ -213,8 +213,8 @@ plugin()
 	echo "$(basename "$1") ${*:2}: $status $output"
 }
 
-# Its C++ library can't be reached from ours, to throw by, unless it is there
-# from the start.
+# What it asks for and can't have is thrown by its C++ library, which is hidden
+# from ours.
 @test "cases: a plugin in C++, of a program that is not" {
 	local dir=$BATS_TEST_TMPDIR flags how huge=1152921504606846976
 	need "${CXX:-g++}"
@@ -232,11 +232,6 @@ plugin()
 		[ "$output" = -2 ]
 		for how in 0 2 3 4; do
 			plugin "$dir/plugin.so" $how $huge
-			[ "$status" -eq 134 ]
-			[[ "$output" == "allocator: no memory and no C++"* ]]
-			[ "${#lines[@]}" -eq 1 ]
-			ALLOC_SO="libstdc++.so.6 $ALLOC_SO" \
-				plugin "$dir/plugin.so" $how $huge
 			[ "$output" = -1 ] || [ "$how $output" = "4 -3" ]
 		done
 	done

@@ -1,8 +1,10 @@
 /*
  * cost WHAT COUNT - makes one kind of call COUNT times, for a tool that counts
  * instructions. `stub` and `stub2` make the same calls to functions of a single
- * instruction: the difference to them is what the allocator itself costs.
+ * instruction: the difference to them is what the allocator itself costs. What
+ * has a + in it are two functions by name, one that gets and one that puts.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +102,17 @@ static void batched(long count)
 	}
 }
 
+/* Functions by name, as the operators of C++ have none in C. */
+static void named(long count, char *name)
+{
+	void *(*get)(size_t);
+	void (*put)(void *);
+
+	*(void **)&get = dlsym(RTLD_DEFAULT, strtok(name, "+"));
+	*(void **)&put = dlsym(RTLD_DEFAULT, strtok(NULL, "+"));
+	pairs(count, get, put);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc == 3 ? argv[1] : "";
@@ -121,6 +134,8 @@ int main(int argc, char **argv)
 		grown(count);
 	else if (!strcmp(what, "batched"))
 		batched(count);
+	else if (strchr(what, '+'))
+		named(count, argv[1]);
 	else
 		return fprintf(stderr, "usage: cost WHAT COUNT\n"), 1;
 	return 0;
