@@ -101,13 +101,12 @@ PUBLIC void *NAME(memalign)(size_t align, size_t n)
 
 PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t n)
 {
-	int err = errno;
 	void *p;
 
 	if (!power_of_two(align) || align < sizeof(void *))
 		return EINVAL;
+	/* Programs look for ENOMEM in errno, too, where glibc leaves it. */
 	p = alloc_aligned(n, align, CALLER);
-	errno = err;
 	if (p)
 		*out = p;
 	return p ? 0 : ENOMEM;

@@ -76,19 +76,30 @@ static void take_census(struct census *n)
 }
 
 #ifdef __GLIBC__
-/* As in glibc, hblks and hblkhd speak of mappings, all others of the rest. */
+/*
+ * As in glibc, hblks and hblkhd speak of mappings, all others of the rest. By
+ * ALLOC_DIRECT there is no rest, so mappings are what is ordinary.
+ */
 static struct mallinfo2 stat_mallinfo2(void)
 {
 	struct census n;
+	size_t arena;
 
 	take_census(&n);
+	arena = n.chunks * CHUNK;
+	if (OPT(direct)) {
+		n.free_blocks = n.maps.count + n.held.count;
+		n.live = n.mapped;
+		arena = n.mapped + n.maps.bytes + n.held.bytes;
+		n.mapped = n.mappings = 0;
+	}
 	return (struct mallinfo2){
-		.arena = n.chunks * CHUNK,
+		.arena = arena,
 		.ordblks = n.free_blocks,
 		.hblks = n.mappings,
 		.hblkhd = n.mapped,
 		.uordblks = n.live,
-		.fordblks = n.chunks * CHUNK - n.live,
+		.fordblks = arena - n.live,
 		.keepcost = n.pages.bytes + n.maps.bytes,
 	};
 }

@@ -71,7 +71,7 @@ newdel() # CASE
 	contract errno_kept
 }
 
-@test "contract: posix_memalign returns its errors and touches nothing" {
+@test "contract: posix_memalign returns its errors, and ENOMEM in errno, too" {
 	contract posix_memalign_errors
 }
 
@@ -142,6 +142,10 @@ newdel() # CASE
 
 @test "contract: mallinfo2 counts what ended threads left" {
 	contract mallinfo2_threads
+}
+
+@test "contract: mallinfo2 counts blocks that are mappings by ALLOC_DIRECT" {
+	ALLOC_DIRECT=1 contract mallinfo2_direct
 }
 
 @test "contract: mallinfo rises with what is live" {

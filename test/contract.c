@@ -348,7 +348,8 @@ static void posix_memalign_errors(void)
 		CHECK(posix_memalign(&p, i, SIZE_MAX - 2 * i) == ENOMEM);
 		CHECK(posix_memalign(&p, i, SIZE_MAX) == ENOMEM);
 		CHECK(posix_memalign(&p, i, (size_t)PTRDIFF_MAX) == ENOMEM);
-		CHECKF(p == mark && errno == 1234, "%zu", i);
+		CHECKF(p == mark && errno == ENOMEM, "%zu", i);
+		errno = 1234;
 		CHECK(posix_memalign(&p, i, 0) == 0);
 		CHECKF(p && aligned(p, i) && errno == 1234, "%zu", i);
 		free(p);
@@ -907,6 +908,28 @@ static void mallinfo2_threads(void)
 	CHECKF(end < start + 256 * KIB, "%zu, and at first %zu", end, start);
 }
 
+/* Of ALLOC_DIRECT=1: all blocks are mappings, and ordinary. */
+static void mallinfo2_direct(void)
+{
+	enum { BLOCKS = 500 };
+	static void *p[BLOCKS];
+	struct mallinfo2 start = mallinfo2(), m;
+	size_t i;
+
+	for (i = 0; i < BLOCKS; i++)
+		p[i] = malloc(1000);
+	m = mallinfo2();
+	CHECKF(m.uordblks >= start.uordblks + BLOCKS * 1000, "%zu after %zu",
+	       m.uordblks, start.uordblks);
+	CHECKF(!m.hblks && !m.hblkhd, "%zu, %zu", m.hblks, m.hblkhd);
+	for (i = 0; i < BLOCKS; i++)
+		free(p[i]);
+	m = mallinfo2();
+	CHECKF(m.uordblks <= start.uordblks, "%zu after %zu", m.uordblks,
+	       start.uordblks);
+	CHECK(m.ordblks > 100 && m.uordblks + m.fordblks == m.arena);
+}
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 static void mallinfo_figures(void)
@@ -1233,6 +1256,7 @@ static void goes_on_after_failure(void)
 	X(constructor) \
 	X(mallinfo2_figures) \
 	X(mallinfo2_threads) \
+	X(mallinfo2_direct) \
 	X(mallinfo_figures) \
 	X(stats_text) \
 	X(info_stream) \
