@@ -304,7 +304,6 @@ static void mag_init(struct mag *m, const struct class *c)
 	uint32_t max = MAG_BYTES / c->size;
 	uint32_t room = UNIT - (DEEP ? (uint32_t)page_size : 0);
 
-	m->max = max > MAG_START ? MAG_START : max < MAG_MIN ? MAG_MIN : max;
 	if (config.quick) {
 		m->seal = c->size - (uint32_t)config.tail;
 		m->edge = c->size > room ? 0 : room - c->size + 1;
@@ -312,6 +311,9 @@ static void mag_init(struct mag *m, const struct class *c)
 		m->recip = c->recip;
 		m->limit = c->limit;
 	}
+	/* Last: a child that has a part of this would not do it again. */
+	max = max > MAG_START ? MAG_START : max < MAG_MIN ? MAG_MIN : max;
+	store_release(&m->max, max);
 }
 
 /* Freed blocks, from wherever they are at hand. */
