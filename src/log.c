@@ -18,7 +18,7 @@ struct line {
 
 /* A descriptor of ours, and what it pointed to when we made it. */
 struct output {
-	const char *name; /* of the option, with the = */
+	const char *name; /* of the option */
 	int fd;           /* 0: none yet */
 	dev_t dev;
 	ino_t ino;
@@ -134,7 +134,7 @@ static void output_open(struct output *o)
 
 	if (o->path[0] && os_failed(fd)) {
 		o->path[0] = '\0';
-		log_say("allocator: %s'%.40s' can't be opened; "
+		log_say("allocator: %s='%.40s' can't be opened; "
 			"using standard error",
 			o->name, was.path);
 	}

@@ -1073,7 +1073,7 @@ calls_of()
 			/^(\d+) +\[(\w+)\] (\w+)\((.*)/ or next;
 		if ($call eq "openat") {
 			$fd{$pid} = $rest =~ / (\d+)$/ ? $1 : -1
-				if index($rest, "\"$ENV{ALLOC_SO}\"") > 0;
+				if index($rest, "\"$ENV{TEST_SO}\"") > 0;
 		} elsif (defined $fd{$pid} && $rest =~
 			/^NULL, (\d+), .*, $fd{$pid}, 0\) = 0x(\w+)/) {
 			$from{$pid} = hex $2; $to{$pid} = $from{$pid} + $1;

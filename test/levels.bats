@@ -51,7 +51,7 @@ overflow()
 @test "levels: the same without optimisation" {
 	level_1
 	[ -f build/plain.so ] || skip "needs make plain"
-	ALLOC_SO=$ROOT/build/plain.so tools/catches >"$BATS_TEST_TMPDIR/levels"
+	TEST_SO=$ROOT/build/plain.so tools/catches >"$BATS_TEST_TMPDIR/levels"
 	same "$BATS_TEST_TMPDIR/levels" test/golden/levels.txt
 }
 

@@ -1,12 +1,15 @@
 # shellcheck shell=bash
 # test/lib.bash - what the bats files share: `load lib` at their top.
 #
-# ALLOC_SO is the library under test, always an absolute path. Nothing but the
-# program under test is ever preloaded: not bats, not the tools around it.
+# ALLOC_SO is the library under test, always an absolute path; TEST_SO is the
+# same for what the tests start, since the library has no option of the other
+# name. Nothing but the program under test is ever preloaded: not bats, not the
+# tools around it.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-ALLOC_SO=$(readlink -f "${ALLOC_SO:-$ROOT/allocator.so}")
-export ROOT ALLOC_SO
+ALLOC_SO=$(readlink -f "${ALLOC_SO:-${TEST_SO:-$ROOT/allocator.so}}")
+export ROOT TEST_SO="$ALLOC_SO"
+export -n ALLOC_SO
 cd "$ROOT" || exit 1
 ulimit -c 0
 mkdir -p build/test build/log
@@ -25,7 +28,7 @@ deadline() # SECONDS CMD...
 # pre CMD... - runs CMD on the library; ALLOC_* variables may be set around it
 pre()
 {
-	deadline "$LIMIT" env LD_PRELOAD="$ALLOC_SO" "$@"
+	deadline "$LIMIT" env -u ALLOC_SO LD_PRELOAD="$ALLOC_SO" "$@"
 }
 
 # level_1 - in a test of what ALLOC_CHECK=2 and 3, with seals, a quarantine and
@@ -44,7 +47,7 @@ level_2()
 # bare CMD... - the same without the library
 bare()
 {
-	deadline "$LIMIT" env -u LD_PRELOAD "$@"
+	deadline "$LIMIT" env -u LD_PRELOAD -u ALLOC_SO "$@"
 }
 
 # cc_test NAME [FLAGS...] - compiles test/NAME.c to build/test/NAME

@@ -23,7 +23,7 @@ check()
 plain()
 {
 	[ -f build/plain.so ] || skip "needs make plain"
-	ALLOC_SO=$ROOT/build/plain.so check "$@"
+	TEST_SO=$ROOT/build/plain.so check "$@"
 }
 
 # case NAME A B C - one program, as a user would see it

@@ -4,7 +4,7 @@
  * misuse GROUP...            run the groups, print each case that went wrong
  * misuse --case NAME A B C   be one case: one small program, one mistake
  *
- * A group starts every case as a process of its own with $ALLOC_SO preloaded
+ * A group starts every case as a process of its own with $TEST_SO preloaded
  * and compares how it ended and all that it wrote to descriptor 2: a mistake
  * costs one line and SIGABRT, an honest program neither. The options of the
  * allocator come from the environment of the group.
@@ -2048,7 +2048,7 @@ static void start_case(const char *name, const long *arg, int err, int where)
 		close(i);
 	for (int i = 0; i < 3; i++)
 		sprintf(num[i], "%ld", arg[i]);
-	setenv("LD_PRELOAD", getenv("ALLOC_SO"), 1);
+	setenv("LD_PRELOAD", getenv("TEST_SO"), 1);
 	setenv("MISUSE_NOTE", "", 1);
 	alarm(LIMIT * (unsigned int)(slow ? atoi(slow) : 1));
 	execl("/proc/self/exe", "misuse", "--case", name, num[0], num[1],
@@ -2669,8 +2669,8 @@ int main(int argc, char **argv)
 {
 	if (argc == 6 && !strcmp(argv[1], "--case"))
 		return one_case(argv + 2);
-	if (argc < 2 || !getenv("ALLOC_SO")) {
-		fprintf(stderr, "usage: ALLOC_SO=LIBRARY misuse GROUP...\n");
+	if (argc < 2 || !getenv("TEST_SO")) {
+		fprintf(stderr, "usage: TEST_SO=LIBRARY misuse GROUP...\n");
 		return 2;
 	}
 	while (*++argv) {

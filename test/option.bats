@@ -122,7 +122,8 @@ accepted()
 	local name
 	with ALLOC_HELP 1
 	[[ "${lines[0]}" =~ ^allocator.*[0-9]+\.[0-9]+ ]]
-	for name in THRESH DIRECT HELP LOG TRACE; do
+	for name in THRESH DIRECT CHECK SAMPLE ABORT DEEPBIND HELP LOG TRACE \
+		STATS; do
 		echo "$name"
 		[ "$(printf '%s\n' "${lines[@]}" |
 			grep -c "^allocator: .*ALLOC_$name\\b")" -eq 1 ]
@@ -144,9 +145,66 @@ accepted()
 	[ "$(effective ALLOC_LOG)" = "$log" ]
 }
 
-@test "option: names that only begin alike are nobody's" {
-	with ALLOC_THRESHOLD abc ALLOC_=x ALLOC_DIRECT_=2 ALLOC=1
+# nearest ENTRY NAME - one line about ENTRY, which takes it for NAME
+nearest()
+{
+	with "${1%%=*}" "${1#*=}"
+	[ "${#lines[@]}" -eq 1 ]
+	[ "${lines[0]}" = \
+		"allocator: '$1' is no option; the nearest is ALLOC_$2" ]
+}
+
+@test "option: a name that is none costs one line with the nearest" {
+	nearest ALLOC_TRESH=1 THRESH
+	nearest ALLOC_THRESHOLD=abc THRESH
+	nearest ALLOC_DIRECTT=1 DIRECT
+	nearest ALLOC_CHEK=3 CHECK
+	nearest ALLOC_CEHCK=3 CHECK
+	nearest ALLOC_SMAPLE=3 SAMPLE
+	nearest ALLOC_ABRT=0 ABORT
+	nearest ALLOC_HLEP=1 HELP
+	nearest ALLOC_LOGS=/x LOG
+	nearest ALLOC_STAT=/x STATS
+	nearest ALLOC_TRACES=/x TRACE
+	nearest ALLOC_DEEP_BIND=1 DEEPBIND
+	# and no value takes effect
+	with ALLOC_CHEK 3 ALLOC_HELP=1 ALLOC_CHECK=
+	[ "$(effective ALLOC_CHECK)" = 1 ]
+	# empty, or with another prefix, it is nobody's
+	with ALLOC_TRESH "" ALLOC=1 ALLOCTRESH=1 alloc_thresh=1 XALLOC_LOG=x
 	[ "${#lines[@]}" -eq 0 ]
+}
+
+@test "option: odd names cost a line each, and nothing else" {
+	local long
+	long=$(printf 'X%.0s' {1..5000})
+	with ALLOC_ x ALLOC_DIRECT_=2 "ALLOC_$long=1" $'ALLOC_\e[31m=1' \
+		'ALLOC_%s%n=%s' 'ALLOC_=THRESH=1'
+	[ "${#lines[@]}" -eq 5 ] # the last stands in for the first
+	run grep -aPv '^allocator: [\x20-\x7e]{1,120}$' "$BATS_TEST_TMPDIR/err"
+	echo "$output"
+	[ "$status" -eq 1 ]
+	with ALLOC_TRESH 1 ALLOC_LOG="$BATS_TEST_TMPDIR/log"
+	[ "${#lines[@]}" -eq 0 ]
+	grep -q ALLOC_TRESH=1 "$BATS_TEST_TMPDIR/log"
+}
+
+@test "option: ALLOC_TRACE without the code for it costs one line" {
+	local so=$BATS_TEST_TMPDIR/lib.so name=$BATS_TEST_TMPDIR/trace on
+	for on in 0 1 2; do
+		"${CC:-cc}" -O1 -std=gnu11 -shared -fPIC -DLOGGER=0 \
+			-DTRACE_ON=$on allocator.c -o "$so"
+		ALLOC_SO=$so with ALLOC_TRACE "$name"
+		if [ $on -eq 0 ]; then
+			[ "${#lines[@]}" -eq 1 ]
+			[[ "${lines[0]}" == *" ALLOC_TRACE="*TRACE_ON ]]
+			[ ! -e "$name" ]
+		else
+			[ "${#lines[@]}" -eq 0 ]
+			[ -s "$name" ]
+			rm "$name"
+		fi
+	done
 }
 
 @test "option: ALLOC_LOG takes all output, whatever the order" {
@@ -240,11 +298,11 @@ accepted()
 }
 
 @test "option: standard error may be closed, or full" {
-	run bash -c 'ALLOC_HELP=1 ALLOC_THRESH=abc LD_PRELOAD=$ALLOC_SO \
+	run bash -c 'ALLOC_HELP=1 ALLOC_THRESH=abc LD_PRELOAD=$TEST_SO \
 		build/test/startup work 2>&-'
 	[ "$status" -eq 0 ]
 	[ "$output" = worked ]
-	run bash -c 'ALLOC_HELP=1 ALLOC_THRESH=abc LD_PRELOAD=$ALLOC_SO \
+	run bash -c 'ALLOC_HELP=1 ALLOC_THRESH=abc LD_PRELOAD=$TEST_SO \
 		build/test/startup work 2>/dev/full'
 	[ "$status" -eq 0 ]
 	[ "$output" = worked ]
@@ -317,7 +375,7 @@ if os.fork():
 strace_counts()
 {
 	perl -ne '
-		if (/mmap\(NULL, (\d+),.*<\Q$ENV{ALLOC_SO}\E>.*= 0x(\w+)/) {
+		if (/mmap\(NULL, (\d+),.*<\Q$ENV{TEST_SO}\E>.*= 0x(\w+)/) {
 			($from, $to) = (hex $2, hex($2) + $1);
 		}
 		$n{$2}++ if /^\[(\w+)\] (\w+)\(/ && defined $from &&

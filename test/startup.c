@@ -293,7 +293,7 @@ static int run_environment(char **arg)
 			NULL };
 	char *none[] = { NULL, NULL };
 	char *bare[] = { preload, NULL };
-	const char *so = getenv("ALLOC_SO");
+	const char *so = getenv("TEST_SO");
 
 	REQUIRE(so);
 	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", so);
