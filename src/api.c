@@ -1,5 +1,5 @@
 /*
- * api.c - the malloc family: the only names the library exports.
+ * api.c - the malloc family: all names that the library exports but one.
  *
  * Any thread may call them at any time. What fails returns NULL with errno
  * ENOMEM, or EINVAL for an alignment that is no power of two; errno is kept on
@@ -132,11 +132,13 @@ PUBLIC size_t NAME(malloc_usable_size)(void *p)
 	return n == NO_BLOCK ? 0 : n;
 }
 
-/* glibc's parameters, M_ARENA_MAX to M_MXFAST, are accepted to no effect. */
+/*
+ * glibc's parameters, M_ARENA_MAX to M_MXFAST, are accepted to no effect; but
+ * who asks M_PERTURB to fill memory would look for what is there.
+ */
 PUBLIC int NAME(mallopt)(int param, int value)
 {
-	(void)value;
-	return param >= -8 && param <= 1 && param;
+	return param >= -8 && param <= 1 && param && (param != -6 || !value);
 }
 
 /* -- other names. An alignment, and what programs in the wild get wrong of the

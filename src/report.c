@@ -84,10 +84,17 @@ static void line_place(struct line *l, const void *code)
 		line_add(l, "%p", code);
 }
 
+/* glibc's: why a process ended, for those who look at its core. */
+extern struct abort_msg {
+	unsigned size; /* of the mapping that it is, and that glibc unmaps */
+	char text[];
+} * __abort_msg __attribute__((weak));
+
 /* Returns only with ALLOC_ABORT=0. */
 SLOW void report(const char *what, const void *p, struct facts f)
 {
 	struct line l = { .len = 0 };
+	struct abort_msg *m;
 
 	line_add(&l, "allocator: %s %p (thread %d", what, p, os_tid());
 	if (f.start && f.start != p)
@@ -106,8 +113,15 @@ SLOW void report(const char *what, const void *p, struct facts f)
 	}
 	line_add(&l, ")");
 	output_line(&log_out, &l);
-	if (!report_only)
-		abort();
+	if (report_only)
+		return;
+	m = &__abort_msg ? os_map(page_size) : NULL;
+	if (m) {
+		m->size = (unsigned)page_size;
+		memcpy(m->text, l.text, l.len);
+		__abort_msg = m;
+	}
+	abort();
 }
 
 /* A list was wrong, so others may be: no slab is given back any more. */
