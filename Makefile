@@ -67,6 +67,11 @@ build/plain.so: $(SRC)
 	@mkdir -p build
 	cc allocator.c -shared -fPIC -DLOGGER=0 -DTRACE_ON=0 -o $@
 
+# The same with a name, under which programs that are linked to it look for it
+SONAME := liballocator.so.1
+build/$(SONAME): $(SRC) build/flags
+	$(BUILD) -Wl,-soname,$(SONAME) allocator.c -o $@
+
 run: compiler allocator.so alloc
 	@CMD='$(subst ','\'',$(CMD))' tools/runcost
 
@@ -114,12 +119,15 @@ build/bench/about.txt: $(wildcard bench/*.c)
 		s !~ /\.$$/ { s = s (s == "" ? "" : " ") $$0 } \
 		s ~ /\.$$/ { print s; nextfile }' $^ >$@
 
-install: all liballocator.a
+install: all liballocator.a build/$(SONAME)
 	install -d $(TO)/bin $(TO)/include $(TO)/lib/allocator \
 		$(TO)/libexec/allocator $(TO)/share/man/man1
 	install alloc $(TO)/bin
-	install allocator.so $(TO)/lib/allocator
-	install -m 644 liballocator.a $(TO)/lib/allocator
+	install build/$(SONAME) $(TO)/lib/allocator/allocator.so
+	ln -sf allocator.so $(TO)/lib/allocator/$(SONAME)
+	ln -sf allocator/allocator.so $(TO)/lib/$(SONAME)
+	ln -sf $(SONAME) $(TO)/lib/liballocator.so
+	install -m 644 liballocator.a $(TO)/lib
 	install -m 644 include/allocator.h $(TO)/include
 	install -m 644 doc/alloc.1 $(TO)/share/man/man1
 	install $(BENCHES) $(TO)/libexec/allocator
@@ -127,8 +135,9 @@ install: all liballocator.a
 
 uninstall:
 	rm -f $(TO)/bin/alloc $(TO)/include/allocator.h \
-		$(TO)/lib/allocator/allocator.so \
-		$(TO)/lib/allocator/liballocator.a $(TO)/share/man/man1/alloc.1 \
+		$(TO)/lib/allocator/allocator.so $(TO)/share/man/man1/alloc.1 \
+		$(TO)/lib/allocator/$(SONAME) $(TO)/lib/$(SONAME) \
+		$(TO)/lib/liballocator.so $(TO)/lib/liballocator.a \
 		$(BENCHES:build/bench/%=$(TO)/libexec/allocator/%) \
 		$(TO)/libexec/allocator/about.txt
 	rmdir $(TO)/lib/allocator $(TO)/libexec/allocator 2>/dev/null || true

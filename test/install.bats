@@ -26,7 +26,10 @@ workloads()
 		echo "755 bin/alloc"
 		echo "644 include/allocator.h"
 		echo "755 lib/allocator/allocator.so"
-		echo "644 lib/allocator/liballocator.a"
+		echo "777 lib/allocator/liballocator.so.1"
+		echo "644 lib/liballocator.a"
+		echo "777 lib/liballocator.so"
+		echo "777 lib/liballocator.so.1"
 		echo "644 libexec/allocator/about.txt"
 		for name in $(workloads); do
 			echo "755 libexec/allocator/$name"
@@ -46,6 +49,58 @@ workloads()
 	make -s uninstall PREFIX= DESTDIR="$dir"
 	[ "$(cd "$dir" && find . ! -type d | sort | tr '\n' ' ')" = \
 		"./bin/other ./libexec/allocator/other " ]
+}
+
+# linked OUT FLAGS... - a program that is linked to the library
+linked()
+{
+	echo '#include <stdlib.h>
+		int main(void) { return !malloc(1); }' |
+		"${CC:-cc}" -fno-builtin -x c - -x none "${@:2}" -o "$1"
+}
+
+# serves PROGRAM - the library does, wherever it is run from
+serves()
+{
+	ALLOC_HELP=1 run bare env -C / "$1"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"allocator: ALLOC_THRESH="* ]]
+	[[ "$output" != *"not in use"* ]]
+}
+
+# gperftools #279, symengine PR 453: no name, or none to link by
+@test "install: a program is linked to the library by its name or its file" {
+	local p=$BATS_TEST_TMPDIR/p
+	linked "$p" -L"$USR/lib" -lallocator -Wl,-rpath,"$USR/lib"
+	readelf -d "$p" | grep -q 'NEEDED.*\[liballocator.so.1\]'
+	serves "$p"
+	cd "$USR"
+	linked "$p" lib/allocator/allocator.so -Wl,-rpath,"$USR/lib/allocator"
+	serves "$p"
+	linked "$p" lib/liballocator.so -Wl,-rpath,"$USR/lib"
+	serves "$p"
+}
+
+# incubator-pegasus PR 1858, kaldi #3271: it comes along, or by way of another
+@test "install: a program brings the library along; a library finds it" {
+	local dir=$BATS_TEST_TMPDIR
+	mkdir "$dir/lib"
+	cp "$USR/lib/liballocator.so.1" "$dir/lib"
+	linked "$dir/p" -L"$USR/lib" -lallocator -Wl,-rpath,'$ORIGIN/lib'
+	mv "$USR/lib" "$USR/gone"
+	serves "$dir/p"
+	mv "$USR/gone" "$USR/lib"
+	echo 'int other(void) { return 0; }' | "${CC:-cc}" -x c - -x none \
+		-shared -fPIC -Wl,--no-as-needed -L"$USR/lib" -lallocator \
+		-Wl,-rpath,"$USR/lib" -o "$dir/libother.so"
+	linked "$dir/p" -Wl,--no-as-needed -L"$dir" -lother \
+		-Wl,-rpath,"$dir" -Wl,-rpath-link,"$USR/lib"
+	# behind the program's own libc it serves nobody, and says so
+	ALLOC_HELP=1 run bare "$dir/p"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"not in use, malloc is that of libc.so.6+0x"* ]]
 }
 
 # mapped ALLOC - the library that a program has which ALLOC runs
@@ -211,6 +266,7 @@ contract()
 		CHECK(malloc_trim(0) == 1 && malloc_trim(0) == 0);
 		CHECK(mallopt(1, 0) == 1 && mallopt(-8, 0) == 1);
 		CHECK(mallopt(0, 0) == 0 && mallopt(2, 0) == 0);
+		CHECK(mallopt(-6, 1) == 0 && mallopt(-6, 0) == 1);
 		CHECK(malloc_info(1, stdout) == EINVAL);
 		CHECK(malloc_info(0, stdout) == 0);
 		malloc_stats();
@@ -245,7 +301,7 @@ kept()
 	contract >"$dir/use.c"
 	"${CC:-cc}" -std=c2x -Wall -Wextra -Werror -fno-builtin \
 		-I "$USR/include" "$dir/use.c" \
-		"$USR/lib/allocator/allocator.so" -o "$dir/use"
+		-L"$USR/lib" -lallocator -Wl,-rpath,"$USR/lib" -o "$dir/use"
 	kept "$dir/use"
 }
 
@@ -313,19 +369,25 @@ in_page()
 	same "$dir/help" "$dir/page"
 }
 
-# described NAME DEFAULT MAX [MIN] - it is in the header's table, and the page
+# described NAME DEFAULT MAX [MIN] - it is in the header's table, that of the
+# README, and the page, with the same default
 described()
 {
+	local page
 	echo "$1, $2, ${4:-0} to $3"
-	grep -qE "^\.It Ev $1\$" $PAGE
+	grep -q "^| \`$1\` | $2 *| " README.md
+	page=$(sed -n "/^\.It Ev $1\$/,/^\.\(It Ev\|El\)/p" $PAGE |
+		sed '1d;$d' | tr '\n' ' ')
+	[ -n "$page" ]
 	[ -n "$3" ] || {
 		grep -qE "^ \*	$1 +file " $HEADER
 		return
 	}
+	grep -qE "\b$2(, the| by) default\b" <<<"$page"
 	grep -qE "^ \*	$1 +${4:-0}(,| to) $3 +$2 " $HEADER
 }
 
-@test "install: header and page have every variable of the library" {
+@test "install: README, header and page have every variable of the library" {
 	level_1 # the default is what is looked for
 	local line name value max min n=0 dir=$BATS_TEST_TMPDIR
 	local form='^allocator: (ALLOC_[A-Z]+)=([0-9]*) .*$'
@@ -345,4 +407,5 @@ described()
 	# and none that it has not
 	run bash -c "grep -ohE 'ALLOC_[A-Z]+' $HEADER $PAGE | sort -u | wc -l"
 	[ "$output" -eq $((n + 1)) ]
+	[ "$(grep -cE '^\| `ALLOC_[A-Z]+` \|' README.md)" -eq $((n + 1)) ]
 }
