@@ -5,7 +5,8 @@
  *	ALLOC_THRESH=100 LD_PRELOAD=$(pwd)/allocator.so find /
  *
  * This is the one translation unit: every function below is static except
- * the malloc family in api.c. The layers come bottom-up; calls go down only.
+ * the malloc family in api.c and dlopen. The layers come bottom-up; calls go
+ * down only.
  * doc/design.md tells how a malloc and a free pass through them.
  *
  * SPDX-License-Identifier: MIT
@@ -49,4 +50,5 @@
 #include "src/engine.c"
 #include "src/stat.c"
 #include "src/api.c"
+#include "src/bind.c"
 #include "src/cxx.c"

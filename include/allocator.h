@@ -6,7 +6,7 @@
  * declares the ones that some libc of today lacks, and says what each does. A
  * program that calls one its libc lacks is linked with the library itself:
  *
- *	cc program.c /usr/local/lib/allocator/allocator.so
+ *	cc program.c -L/usr/local/lib -lallocator -Wl,-rpath,/usr/local/lib
  */
 #ifndef ALLOCATOR_H
 #define ALLOCATOR_H
@@ -117,7 +117,10 @@ void malloc_stats(void);
  */
 int malloc_info(int options, FILE *out);
 
-/* No effect. 1 for the parameters of glibc, -8 to 1 but not 0; else 0. */
+/*
+ * No effect. 1 for the parameters of glibc, -8 to 1 but not 0, unless -6,
+ * M_PERTURB, is to fill; else 0.
+ */
 int mallopt(int param, int value);
 #endif
 
@@ -129,8 +132,9 @@ int mallopt(int param, int value);
 
 /*
  * Environment variables, read once at the first call. A bad value costs one
- * line and means the default; an empty one is none. Programs that gain rights
- * (set-user-ID and the like) ignore them.
+ * line and means the default, a name that begins like these and is none costs
+ * one, too; an empty value is none. Programs that gain rights (set-user-ID and
+ * the like) ignore them.
  *
  *	name          value       default
  *	ALLOC_THRESH  0 to 65536  200  freed blocks of OS memory kept for reuse
@@ -138,6 +142,7 @@ int mallopt(int param, int value);
  *	ALLOC_CHECK   1 to 3      1    2, 3: more misuse is found, at a price
  *	ALLOC_SAMPLE  0 to 1000000000  0  N: one block in N is a trap
  *	ALLOC_ABORT   0, 1        1    0: report misuse and go on
+ *	ALLOC_DEEPBIND  0, 1      0    1: dlopen() keeps RTLD_DEEPBIND
  *	ALLOC_HELP    0, 1        0    1: print version, build and these first
  *	ALLOC_LOG     file             for all output, instead of standard error
  *	ALLOC_TRACE   file             a line for each call, if built in

@@ -25,9 +25,6 @@ new_handler *get_new_handler(void) __asm__("_ZSt15get_new_handlerv")
 _Noreturn void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
 	__attribute__((weak));
 #if defined(__PIC__) && !defined(__PIE__) /* a shared library */
-#pragma weak dladdr
-#pragma weak dlopen
-#pragma weak dlsym
 
 /*
  * A C++ library that a program in C opened with some plugin is hidden from us,
@@ -38,7 +35,7 @@ static void *hidden_new(const char *name, const void *caller)
 	void *lib = NULL, *found = NULL;
 	Dl_info info;
 
-	if (dladdr && dlopen && dlsym && dladdr(caller, &info))
+	if (dladdr(caller, &info))
 		lib = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 	if (lib)
 		found = dlsym(lib, name);

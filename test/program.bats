@@ -12,6 +12,7 @@ load lib
 
 export LIMIT=100 BATS_TEST_TIMEOUT=$((300 * ${SLOW:-1})) LC_ALL=C.UTF-8
 PYTHON=/usr/bin/python3
+FPM=$(compgen -G '/usr/sbin/php-fpm*' | head -n 1)
 
 # attempt UNDER SCALE NAME OUT [VAR=VALUE] - one run, its output in OUT. It is
 # in the background since errexit does not work on the left of an `||`.
@@ -80,7 +81,7 @@ takes_malloc()
 		"sort --version" "xz --version" "gawk --version" \
 		"gdb --version" "make --version" "$PYTHON --version" \
 		"stress-ng --version" "redis-check-rdb --version" \
-		"find --version"; do
+		"find --version" "php --version"; do
 		command -v "${program%% *}" >/dev/null || continue
 		# shellcheck disable=SC2086
 		takes_malloc $program || {
@@ -523,4 +524,68 @@ find_agrees()
 		export ALLOC_THRESH=$value
 		find_agrees
 	done
+}
+
+# Its modules are opened by RTLD_DEEPBIND; by USE_ZEND_ALLOC=0 it takes all that
+# it needs by malloc.
+use_php()
+{
+	"$under" php -v
+	"$under" php -m
+	USE_ZEND_ALLOC=0 "$under" php -r '
+		$n = 2000 * $argv[1];
+		for ($i = 0; $i < $n; $i++)
+			$a["k" . $i * 7919 % $n][] = str_repeat("x", $i % 300);
+		ksort($a);
+		$text = json_encode(array_map("count", $a)) . serialize($a);
+		echo strlen($text), " ", md5($text), " ",
+			count(unserialize(serialize($a))), " ",
+			iconv("UTF-8", "UTF-16", "\u{e9}") === false, " ",
+			preg_match_all("/x{3,9}/", $text), " ",
+			strlen(gzcompress($text)), " ",
+			(new finfo(FILEINFO_MIME))->buffer($text), " ",
+			count(token_get_all("<?php echo 1 + 2;")), "\n";
+		echo ctype_digit("12"), gettext("none"), "\n";' "$n"
+}
+
+@test "program: php" {
+	need php
+	compare 10 php ALLOC_CHECK=1 ALLOC_CHECK=2 ALLOC_CHECK=3
+}
+
+# A page from a server with processes of its own, which it is told to end
+use_fpm()
+{
+	local i dir=$PWD
+	cat >fpm.conf <<-END
+	[global]
+	error_log = $dir/log
+	pid = $dir/pid
+	[www]
+	listen = $dir/socket
+	pm = static
+	pm.max_children = 2
+	END
+	cat >page.php <<-'END'
+	<?php echo md5(json_encode(range(1, 20000))), " ",
+		count(get_loaded_extensions()), "\n";
+	END
+	trap 'kill $(cat pid) 2>/dev/null || true' EXIT
+	"$under" "$FPM" -D -R -y fpm.conf
+	for ((i = 0; i < n; i++)); do
+		SCRIPT_FILENAME=$dir/page.php REQUEST_METHOD=GET bare \
+			cgi-fcgi -bind -connect "$dir/socket" | tail -n 1
+	done
+	kill -QUIT "$(cat pid)"
+	for ((i = 0; i < 100; i++)); do
+		[ -e pid ] || break
+		sleep 0.1
+	done
+	tail -n 1 log | grep -o 'exiting, bye-bye!'
+	! grep -E 'signal|SIG[A-Z]|allocator' log || false
+}
+
+@test "program: php-fpm serves a page" {
+	need cgi-fcgi "${FPM:-php-fpm}"
+	compare 5 fpm ALLOC_CHECK=1 ALLOC_CHECK=2 ALLOC_CHECK=3
 }
