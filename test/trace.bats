@@ -470,7 +470,8 @@ event()
 	[ "$status" -eq 0 ]
 	[ -z "$output" ]
 	[ ! -s "$trace" ]
-	[ ! -s "$trace.log" ]
+	grep -q "ALLOC_TRACE=.*does nothing" "$trace.log"
+	[ "$(wc -l <"$trace.log")" -eq 1 ]
 }
 
 @test "trace: a build without writes nothing by itself" {
