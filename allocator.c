@@ -44,6 +44,7 @@
 #include "src/remote.c"
 #include "src/parked.c"
 #include "src/heap.c"
+#include "src/choose.c"
 #include "src/sealed.c"
 #include "src/trace.c"
 #include "src/thread.c"

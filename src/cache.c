@@ -17,7 +17,7 @@ struct cache {
 static struct {
 	struct lock lock;
 	struct chunk *first;
-	size_t chunks;
+	size_t chunks, arena; /* their number, their bytes */
 	size_t free_chunks; /* without any use */
 	size_t used;        /* bytes of extents in use, slabs included */
 	size_t mapped;      /* bytes of mappings in use */

@@ -9,9 +9,10 @@
  * it is not clean, or on its way to the kernel. No system call is made under
  * the lock.
  */
-#define SPARE_MAX 2        /* chunks kept without any use */
-#define GROWTH (256 * KIB) /* what counts as growing */
-#define STEP (256 * KIB)   /* goes at once for what grows by less */
+#define CHUNK_LEAST (512 * KIB) /* enough for any block, however aligned */
+#define SPARE_MAX 2             /* chunks kept without any use */
+#define GROWTH (256 * KIB)      /* what counts as growing */
+#define STEP (256 * KIB)        /* goes at once for what grows by less */
 #define IDLE_MIN(peak) (2 * MIB + (peak) / 16) /* else it grows all the same */
 
 /* -- giving back */
@@ -186,6 +187,73 @@ static size_t cache_unlock(size_t want)
 	return gone;
 }
 
+/* -- chunks */
+
+/* A chunk of free memory. */
+static void chunk_add(struct chunk *c)
+{
+	size_t units = c->len / UNIT;
+
+	pagemap_set((char *)c + UNIT, units - 1, TAG_EXTENT);
+	lock_take(&os.lock);
+	c->prev = NULL;
+	c->next = os.first;
+	if (c->next)
+		c->next->prev = c;
+	os.first = c;
+	add_relaxed(&os.chunks, 1);
+	os.arena += c->len;
+	extent_link((char *)c + UNIT, c->len - UNIT, units);
+	lock_drop(&os.lock);
+}
+
+/* Give back a chunk that was removed. */
+static void chunk_unmap(struct chunk *c)
+{
+	EVENT("unmap", c, c->len);
+	/* If the kernel can't: keep it for later. */
+	if (os_unmap(c, c->len))
+		return;
+	if (os_purge((char *)c + UNIT, c->len - UNIT))
+		memset(c->dirty, 0, sizeof(c->dirty));
+	chunk_add(c);
+}
+
+/* Under the lock: it is of no use any more, and nobody's. */
+static void chunk_remove(struct chunk *c)
+{
+	extent_unlink(extent_node((char *)c + UNIT));
+	*(c->prev ? &c->prev->next : &os.first) = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	add_relaxed(&os.chunks, -1);
+	os.arena -= c->len;
+	/* Before the lock is dropped: who has it may look at ours. */
+	pagemap_set(c, c->len / UNIT, 0);
+}
+
+/* The chunks without any use go: how many? */
+static size_t chunks_empty(void)
+{
+	struct chunk *c, *list = NULL;
+	size_t n;
+
+	lock_take(&os.lock);
+	n = os.free_chunks;
+	for (struct chunk *next = os.first; (c = next) && os.free_chunks;) {
+		next = c->next;
+		if (!chunk_empty(c))
+			continue;
+		chunk_remove(c);
+		c->next = list;
+		list = c;
+	}
+	lock_drop(&os.lock);
+	for (; (c = list); chunk_unmap(c))
+		list = c->next;
+	return n;
+}
+
 /* All that is cached by now goes; what others free meanwhile may be endless. */
 static size_t cache_empty(void)
 {
@@ -209,16 +277,21 @@ static void make_way(size_t len)
 
 /*
  * `len` bytes, of which those from `head` on start at a multiple of `align`, a
- * power of two. The kernel often gives such a place at once.
+ * power of two. Where the kernel gives another place, what is below is mostly
+ * free, else what is above: a limit may leave room for no more than `len`.
  */
 static void *map_aligned(size_t len, size_t align, size_t head)
 {
-	char *p = os_map(len), *start;
-	size_t slack = align - page_size, before;
+	size_t slack = align - page_size, off, before;
+	char *p = os_map(len), *below = NULL, *start;
 
-	if (!p || !(((uintptr_t)p + head) & (align - 1)))
+	for (int i = 0; p && (off = (uintptr_t)(p + head) % align); i++) {
+		range_unmap(p, len);
+		below = i ? below : p - off;
+		p = i < 2 ? os_map_near(below + align * i, len) : NULL;
+	}
+	if (p || !below)
 		return p;
-	range_unmap(p, len);
 	if (len + slack < len || !(p = os_map(len + slack)))
 		return NULL;
 	start = (char *)round_up((uintptr_t)p + head, align) - head;
@@ -228,12 +301,12 @@ static void *map_aligned(size_t len, size_t align, size_t head)
 	return start;
 }
 
-/* Fresh memory, for which the cache gives way when the OS has none. */
+/* Fresh memory, for which all that is free gives way when the OS has none. */
 static void *fresh_map(size_t len, size_t align, size_t head)
 {
 	void *p = map_aligned(len, align, head);
 
-	if (!p && cache_empty())
+	if (!p && (cache_empty() | chunks_empty()))
 		p = map_aligned(len, align, head);
 	if (p)
 		EVENT("map", p, len);
@@ -321,60 +394,23 @@ static struct slab *unit_obtain(enum units kind, bool huge)
 	return s;
 }
 
-/* A chunk of free memory. */
-static void chunk_add(struct chunk *c)
-{
-	pagemap_set((char *)c + UNIT, CHUNK_UNITS - 1, TAG_EXTENT);
-	lock_take(&os.lock);
-	c->prev = NULL;
-	c->next = os.first;
-	if (c->next)
-		c->next->prev = c;
-	os.first = c;
-	add_relaxed(&os.chunks, 1);
-	extent_link((char *)c + UNIT, CHUNK - UNIT, CHUNK_UNITS);
-	lock_drop(&os.lock);
-}
-
-/* False when memory is out. */
+/* False when memory is out; a shorter one when a limit leaves no more. */
 static bool chunk_map(bool huge)
 {
-	struct chunk *c = fresh_map(CHUNK, CHUNK, 0);
+	for (size_t len = CHUNK; len >= CHUNK_LEAST; len /= 2) {
+		struct chunk *c = fresh_map(len, CHUNK, 0);
 
-	if (!c)
-		return false;
-	if (!pagemap_cover(c, CHUNK)) {
-		EVENT("unmap", c, CHUNK);
-		range_unmap((char *)c, CHUNK);
-		return false;
+		if (c && pagemap_cover(c, len)) {
+			c->len = len;
+			c->huge = huge && os_huge(c, len);
+			chunk_add(c);
+			return true;
+		}
+		if (c)
+			EVENT("unmap", c, len);
+		range_unmap((char *)c, c ? len : 0);
 	}
-	c->huge = huge && os_huge(c, CHUNK);
-	chunk_add(c);
-	return true;
-}
-
-/* Under the lock: it is of no use any more, and nobody's. */
-static void chunk_remove(struct chunk *c)
-{
-	extent_unlink(extent_node((char *)c + UNIT));
-	*(c->prev ? &c->prev->next : &os.first) = c->next;
-	if (c->next)
-		c->next->prev = c->prev;
-	add_relaxed(&os.chunks, -1);
-	/* Before the lock is dropped: who has it may look at ours. */
-	pagemap_set(c, CHUNK_UNITS, 0);
-}
-
-/* Give back a chunk that was removed. */
-static void chunk_unmap(struct chunk *c)
-{
-	EVENT("unmap", c, CHUNK);
-	/* If the kernel can't: keep it for later. */
-	if (os_unmap(c, CHUNK))
-		return;
-	if (os_purge((char *)c + UNIT, CHUNK - UNIT))
-		memset(c->dirty, 0, sizeof(c->dirty));
-	chunk_add(c);
+	return false;
 }
 
 /* Under the lock, which is dropped: a range is free. */
@@ -385,8 +421,7 @@ static void release_unlock(char *p, size_t len)
 
 	os.used -= len;
 	extent_release(p, len);
-	whole = word_len(extent_get((char *)c + UNIT)) == CHUNK - UNIT &&
-		os.free_chunks > SPARE_MAX;
+	whole = chunk_empty(c) && os.free_chunks > SPARE_MAX;
 	if (whole)
 		chunk_remove(c);
 	cache_unlock(0);

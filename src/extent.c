@@ -77,6 +77,15 @@ INLINE uint32_t extent_at(const void *p)
 	return (word >> 8 & 0xff) * LINE == (uintptr_t)p % PAGE ? word : 0;
 }
 
+/* All of it is one free extent. */
+static bool chunk_empty(struct chunk *c)
+{
+	uint32_t word = extent_get((char *)c + UNIT);
+
+	return word_len(word) == c->len - UNIT &&
+	       (word & EXTENT_STATE) == EXTENT_FREE;
+}
+
 static void extent_set(const char *p, size_t len, uint32_t state)
 {
 	size_t i = page_of(p);
@@ -124,7 +133,7 @@ static char *extent_next(char *p)
 	const struct chunk *c = p ? chunk_of(p) : NULL;
 
 	p = p ? p + word_len(extent_get(p)) : NULL;
-	if (p && p < (const char *)c + CHUNK)
+	if (p && p < (const char *)c + c->len)
 		return p;
 	c = c ? c->next : os.first;
 	return c ? (char *)(uintptr_t)c + UNIT : NULL;
@@ -281,7 +290,7 @@ static void extent_link(char *p, size_t len, size_t blocks)
 		units ? (uint32_t)((units < blocks ? units : blocks) * UNIT) :
 			(uint32_t)e->span.len;
 	add_relaxed(&os.weight, e->weight);
-	os.free_chunks += len == CHUNK - UNIT;
+	os.free_chunks += len == chunk_of(p)->len - UNIT;
 }
 
 static void extent_unlink(struct extent *e)
@@ -297,7 +306,7 @@ static void extent_unlink(struct extent *e)
 	if (e->span.len)
 		cache_remove(&os.pages, &e->span);
 	add_relaxed(&os.weight, -(size_t)e->weight);
-	os.free_chunks -= len == CHUNK - UNIT;
+	os.free_chunks -= len == chunk_of(e)->len - UNIT;
 }
 
 /*

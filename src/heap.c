@@ -276,22 +276,6 @@ static struct slab *heap_unit(struct heap *h, unsigned c, bool first)
 	return s;
 }
 
-/* A block of pages. `zero`: those that it has to itself are zeroed. */
-static void *heap_extent(struct heap *h, size_t n, size_t align, bool *zero)
-{
-	size_t len = extent_size(n, align);
-	uint32_t state = EXTENT_USED | (OPT(check) > 1 ? EXTENT_SEALED : 0);
-	void *p = stock_take(h, len, align);
-
-	if (!p)
-		p = extent_obtain(len, align, state, zero);
-	if (!p && heap_scrape(h))
-		p = extent_obtain(len, align, state, zero);
-	while (!p && chunk_map(false))
-		p = extent_obtain(len, align, state, zero);
-	return p;
-}
-
 /* The list came from frees: the class is busy, let it keep more. */
 static void mag_grow(struct mag *m, size_t size)
 {
@@ -412,32 +396,6 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	list->mark = 0;
 	m->room = (int32_t)m->max - (int32_t)n + 1;
 	return list;
-}
-
-/* A class that has no slab yet: where its next block is to come from. */
-static unsigned heap_borrow(struct heap *h, unsigned c)
-{
-	unsigned lender = class_lender(c, h->lent[c]);
-
-	h->lent[c] += lender != c;
-	return lender;
-}
-
-/* `align` is a power of two; some class has it in all its blocks. */
-INLINE void *heap_alloc(struct heap *h, size_t n, size_t align, bool *zero)
-{
-	unsigned c;
-	void *p;
-
-	if (align > UNIT || n > EXTENT_MAX)
-		return mapping_alloc(n, align, false, zero);
-	if (align > SLAB_MAX || round_up(n, align) > SLAB_MAX)
-		return heap_extent(h, n, align > LINE ? align : LINE, zero);
-	c = class_aligned(n, align);
-	if (UNLIKELY(!h->mag[c].max))
-		c = heap_borrow(h, c);
-	p = mag_pop(&h->mag[c], mark_salt);
-	return p ? p : heap_refill(h, c, zero);
 }
 
 /* Free a block of a slab, without a look at the line that its owner writes. */

@@ -72,17 +72,18 @@ static void *os_memory(long ret)
 	return os_failed(ret) ? NULL : (void *)ret;
 }
 
-/* `len` bytes of zeroed memory, a multiple of the page size. */
-static void *os_map_flagged(size_t len, int flags)
+/* `len` bytes of zeroed memory, a multiple of the page size; at `p`, if free. */
+static void *os_map_flagged(const void *p, size_t len, int flags)
 {
 	TALLY(mmap);
-	return os_memory(os_call(SYS_mmap, 0, len, PROT_READ | PROT_WRITE,
+	return os_memory(os_call(SYS_mmap, p, len, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1));
 }
 
-#define os_map(len) os_map_flagged(len, 0)
+#define os_map_near(p, len) os_map_flagged(p, len, 0)
+#define os_map(len) os_map_near(NULL, len)
 /* Memory that may never be touched, and does not count as used. */
-#define os_map_sparse(len) os_map_flagged(len, MAP_NORESERVE)
+#define os_map_sparse(len) os_map_flagged(NULL, len, MAP_NORESERVE)
 
 /* What is done to a range of memory. */
 #define OS_MEMORY(name, call, arg) \

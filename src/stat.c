@@ -9,7 +9,7 @@ struct census {
 	size_t free_blocks;   /* their number, over all classes */
 	size_t live;          /* bytes of blocks in use but for mappings */
 	size_t heaps, parked; /* all, and those without a thread */
-	size_t chunks, mapped, mappings, peak; /* of os */
+	size_t chunks, arena, mapped, mappings, peak; /* of os */
 	struct cache pages, maps, held;
 	size_t blocks; /* that `pages` count for */
 };
@@ -51,6 +51,7 @@ static void take_census(struct census *n)
 	memset(n, 0, sizeof(*n));
 	lock_both();
 	n->chunks = os.chunks;
+	n->arena = os.arena;
 	n->mapped = os.mapped;
 	n->mappings = os.mappings;
 	n->peak = os.peak;
@@ -86,7 +87,7 @@ static struct mallinfo2 stat_mallinfo2(void)
 	size_t arena;
 
 	take_census(&n);
-	arena = n.chunks * CHUNK;
+	arena = n.arena;
 	if (OPT(direct)) {
 		n.free_blocks = n.maps.count + n.held.count;
 		n.live = n.mapped;
@@ -127,8 +128,7 @@ static void stat_print(void)
 	output_say(stats_out.path[0] ? &stats_out : &log_out,
 		   "allocator[%d] system=%zu in_use=%zu peak=%zu mmap=%zu "
 		   "munmap=%zu mremap=%zu madvise=%zu mprotect=%zu reused=%zu",
-		   os_pid(),
-		   n.chunks * CHUNK + n.mapped + n.maps.bytes + n.held.bytes,
+		   os_pid(), n.arena + n.mapped + n.maps.bytes + n.held.bytes,
 		   n.live + n.mapped, n.peak, tally.mmap, tally.munmap,
 		   tally.mremap, tally.madvise, tally.mprotect, tally.reused);
 }
@@ -160,9 +160,9 @@ static int stat_xml(int flags, FILE *out)
 		"<mappings count=\"%zu\" size=\"%zu\"/>\n"
 		"<cache count=\"%zu\" size=\"%zu\"/>\n"
 		"<peak size=\"%zu\"/>\n</malloc>\n",
-		n.heaps, n.parked, n.chunks, n.chunks * CHUNK, n.live,
-		n.mappings, n.mapped, n.blocks + n.maps.count,
-		n.pages.bytes + n.maps.bytes, n.peak);
+		n.heaps, n.parked, n.chunks, n.arena, n.live, n.mappings,
+		n.mapped, n.blocks + n.maps.count, n.pages.bytes + n.maps.bytes,
+		n.peak);
 	return ferror(out) ? -1 : 0;
 }
 

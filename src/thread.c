@@ -47,7 +47,7 @@ static struct heap *heap_new(void)
 	bool full;
 
 	if (load_relaxed(&os.chunks) || chunk_map(false))
-		h = os_map(len);
+		h = fresh_map(len, page_size, 0);
 	lock_take(&heaps.lock);
 	full = heaps.count + 1 >= HEAPS_MAX;
 	if (h && !full) {

@@ -74,7 +74,8 @@ struct chunk {
 	uint64_t starts[CHUNK_PAGES / 64]; /* where any extent does */
 	uint64_t dirty[CHUNK_PAGES / 64];  /* pages with old contents */
 	struct chunk *next, *prev;
-	bool huge; /* of huge pages: for slabs only */
+	size_t len; /* a limit may have left less than CHUNK */
+	bool huge;  /* of huge pages: for slabs only */
 };
 _Static_assert(offsetof(struct chunk, page) == 4096, "a page of descriptors");
 _Static_assert(sizeof(struct chunk) <= UNIT, "unit 0 holds it");

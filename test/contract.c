@@ -1221,7 +1221,7 @@ static void goes_on_after_failure(void)
 	for (round = 0; round < 100; round++) {
 		for (i = 0; i < 100; i++) {
 			CHECK(!malloc(opaque((size_t)1 << 47)));
-			CHECK(!memalign(opaque((size_t)1 << 46), 1 << 20));
+			CHECK(!memalign(opaque((size_t)1 << 48), 1 << 20));
 			p[i] = calloc(1, (size_t)i * 1000 + 1);
 			CHECK(p[i]);
 		}

@@ -55,9 +55,41 @@ calls() # ARGUMENT...
 	[ $tried -ge 30 ]
 }
 
+@test "limit: starts with little more than the C library needs" {
+	level_2 # seals and inaccessible pages need room
+	local kind kib i
+	for kind in v d; do
+		kib=2500
+		until bare sh -c "ulimit -$kind $kib; build/test/limit starts" \
+			>/dev/null 2>&1; do
+			kib=$((kib + 250))
+			[ $kib -le 20000 ]
+		done
+		echo "the C library: ulimit -$kind $kib"
+		for i in 1 2 3 4 5; do
+			bare sh -c "ulimit -$kind $((kib + 1400));
+				LD_PRELOAD='$ALLOC_SO' build/test/limit starts"
+		done
+	done
+}
+
+@test "limit: a hundred starts with memory locked, of 8 MiB at most" {
+	level_2 # inaccessible pages need room
+	local i
+	for ((i = 0; i < 100; i++)); do
+		limit locked_start
+	done
+}
+
+@test "limit: blocks that replace one another in little address space" {
+	level_1 # seals and inaccessible pages need room
+	limit tight
+}
+
 @test "limit: NULL and ENOMEM at RLIMIT_AS, and all is back after free" {
 	level_2 # seals and inaccessible pages need room
 	limit exhaust as
+	limit exhaust as 24
 }
 
 @test "limit: the same with ALLOC_THRESH at 0 and at its highest" {

@@ -90,6 +90,56 @@ static void workload(void)
 	malloc_trim(0);
 }
 
+/*
+ * The first block of a process without privileges that has locked its memory:
+ * all that is mapped counts from now on.
+ */
+static void locked_start(void)
+{
+	struct rlimit limit = { 8 * MIB, 8 * MIB };
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 ||
+	    (getuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) ||
+	    mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		SKIP("8 MiB may not be locked here\n");
+	drop(pile(100, 100000));
+	drop(pile(100000, MIB));
+}
+
+/*
+ * Blocks of 1 byte to 64 KiB, as many short ones as long ones, replace one
+ * another in an address space of 24 MiB, 12 MB of it live.
+ */
+static void tight(void)
+{
+	enum { SLOTS = 20000, LIVE = 12000000 };
+	static struct {
+		char *p;
+		size_t n;
+	} slot[SLOTS];
+	struct rlimit limit = { 24 * MIB, 24 * MIB };
+	uint64_t state = 5;
+	size_t sum = 0, n, i, at;
+
+	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+	for (i = 0; i < 300000; i++) {
+		n = 1 + test_random(&state) %
+				((size_t)16 << test_random(&state) % 13);
+		do {
+			at = test_random(&state) % SLOTS;
+			sum -= slot[at].p ? slot[at].n : 0;
+			free(slot[at].p);
+			slot[at].p = NULL;
+		} while (sum + n > LIVE);
+		slot[at].p = malloc(n);
+		CHECKF(slot[at].p, "%zu bytes after %zu calls, %zu live", n, i,
+		       sum);
+		slot[at].n = n;
+		memset(slot[at].p, 1, n);
+		sum += n;
+	}
+}
+
 /* Only starts, for the shell to try under its limits */
 static void starts(void)
 {
@@ -140,7 +190,7 @@ static void exhaust(void)
 {
 	static const size_t sizes[] = { 16,    100,    1000,   5000, 30000,
 					60000, 100000, 200000, MIB,  5 * MIB };
-	size_t room = 96 * MIB, i;
+	size_t room = test_argument(1, 96) * MIB, i;
 
 	free(malloc(10));
 	set_room(test_args[0] ? test_args[0] : "as", room);
@@ -756,6 +806,8 @@ static void page_edges(void)
 
 #define CASES(X) \
 	X(starts) \
+	X(locked_start) \
+	X(tight) \
 	X(exhaust) \
 	X(exhaust_in_threads) \
 	X(locked) \
