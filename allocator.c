@@ -50,6 +50,7 @@
 #include "src/thread.c"
 #include "src/engine.c"
 #include "src/stat.c"
+#include "src/altered.c"
 #include "src/api.c"
 #include "src/bind.c"
 #include "src/cxx.c"

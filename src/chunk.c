@@ -10,6 +10,7 @@
  * the lock.
  */
 #define CHUNK_LEAST (512 * KIB) /* enough for any block, however aligned */
+#define RENEW_MIN (128 * KIB)   /* from here on glibc unmaps what is freed */
 #define SPARE_MAX 2             /* chunks kept without any use */
 #define GROWTH (256 * KIB)      /* what counts as growing */
 #define STEP (256 * KIB)        /* goes at once for what grows by less */
@@ -33,6 +34,7 @@ static void range_unmap(char *p, size_t len)
 	if (!len || os_unmap(p, len) || !os_mapped(p))
 		return;
 	os_purge(p, len);
+	os_allow(p, len);
 	lock_take(&os.lock);
 	cache_push(&os.maps,
 		   range_span((struct mapping){
@@ -429,9 +431,25 @@ static void release_unlock(char *p, size_t len)
 		chunk_unmap(c);
 }
 
+/*
+ * An extent of whose kind the C library would unmap is as new, except where it
+ * shares pages. False: it must not be used again.
+ */
+static bool extent_renew(char *p, size_t len)
+{
+	char *from = (char *)round_up((uintptr_t)p, page_size);
+	char *to = (char *)((uintptr_t)(p + len) & ~(page_size - 1));
+	char *c = (char *)chunk_of(p);
+
+	return len < RENEW_MIN || !os_altered(c, (size_t)(to - c)) ||
+	       os_renew(from, (size_t)(to - from));
+}
+
 /* Free an extent of that length, which no pointer leads to any more. */
 static void extent_return(char *p, size_t len)
 {
+	if (!extent_renew(p, len))
+		return;
 	EVENT("cache", p, len);
 	lock_take(&os.lock);
 	release_unlock(p, len);

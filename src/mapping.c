@@ -136,6 +136,21 @@ static void mapping_return(struct mapping *m)
 	cache_unlock(0);
 }
 
+/* Likewise, and the program altered it: it is never used again. */
+static void mapping_drop(struct mapping *m)
+{
+	char *base = m->base;
+	size_t len = m->span.len;
+
+	EVENT("unmap", base, len);
+	COUNT(guards, -(size_t)m->guard);
+	COUNT(moved, -(size_t)m->moved);
+	lock_take(&os.lock);
+	mapping_count(-len, (size_t)-1);
+	lock_drop(&os.lock);
+	range_unmap(base, len);
+}
+
 /* -- taking from the cache */
 
 /*
@@ -338,7 +353,7 @@ static struct mapping *trap_reuse(size_t len)
 
 	lock_take(&os.lock);
 	if (os.held.count && os.held.count >= others &&
-	    os.held.oldest->len == len) {
+	    !load_relaxed(&altered) && os.held.oldest->len == len) {
 		m = (struct mapping *)os.held.oldest;
 		cache_remove(&os.held, &m->span);
 		mapping_count(len, 1);
@@ -408,5 +423,8 @@ static void mapping_free(struct mapping *m)
 	COUNT(traps, -(size_t)m->trap);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	m->trap = m->trap && trap_close(m);
-	mapping_return(m);
+	if (m->trap || !os_altered(m->base, m->span.len - m->guard * page_size))
+		mapping_return(m);
+	else
+		mapping_drop(m);
 }

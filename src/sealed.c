@@ -143,6 +143,8 @@ static void *sealed_free(struct heap *h, void *p, const void *caller)
 	if (!seal)
 		return p;
 	seal_size(seal, p);
+	if (tag == TAG_EXTENT && !extent_renew(p, seal_room(seal, p)))
+		return NULL;
 	seal_poison(seal, p, poison_steps_of(seal_room(seal, p)), DEEP);
 	if (DEEP)
 		seal->by->freed = caller;

@@ -108,6 +108,18 @@ calls() # ARGUMENT...
 	limit exhaust_in_threads
 }
 
+# 3: so each alteration is made to whole blocks and to single pages
+@test "limit: a block that the program altered comes back as new" {
+	local level direct
+	for level in 1 2 3; do
+		for direct in 0 1; do
+			echo "ALLOC_CHECK=$level ALLOC_DIRECT=$direct"
+			ALLOC_CHECK=$level ALLOC_DIRECT=$direct limit altered 3
+		done
+	done
+	ALLOC_THRESH=0 limit altered
+}
+
 @test "limit: calloc gives zeroes when pages are locked" {
 	limit locked
 	ALLOC_THRESH=0 limit locked

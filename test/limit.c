@@ -140,6 +140,95 @@ static void tight(void)
 	}
 }
 
+/* What a program may do to whole pages of a block before it frees that */
+static const struct alteration {
+	const char *name, *flag; /* what /proc/self/smaps calls it */
+	int prot, advice;
+} alterations[] = {
+	{ "read-only", NULL, PROT_READ, 0 },
+	{ "inaccessible", NULL, PROT_NONE, 0 },
+	{ "executable", NULL, PROT_READ | PROT_WRITE | PROT_EXEC, 0 },
+	{ "locked", " lo", 0, 0 },
+	{ "not for children", " dc", 0, MADV_DONTFORK },
+	{ "not for cores", " dd", 0, MADV_DONTDUMP },
+	{ "wiped in children", " wf", 0, MADV_WIPEONFORK },
+	{ "mergeable", " mg", 0, MADV_MERGEABLE },
+	{ "of huge pages", " hg", 0, MADV_HUGEPAGE },
+};
+
+/* False: not on this kernel */
+static int alter(const struct alteration *a, char *p, size_t n)
+{
+	if (a->advice)
+		return madvise(p, n, a->advice) == 0;
+	return a->flag ? mlock(p, n) == 0 : mprotect(p, n, a->prot) == 0;
+}
+
+/* Are all pages of a range readable and writable, and without that flag? */
+static int as_new(char *p, size_t n, const char *flag)
+{
+	char line[512], perms[8];
+	uintptr_t from, to, at = (uintptr_t)p, end = at + n;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	int inside = 0, good = 1;
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, perms) == 3) {
+			inside = from < end && to > at;
+			good &= !inside || strcmp(perms, "rw-p") == 0;
+		} else if (inside && flag && strncmp(line, "VmFl", 4) == 0) {
+			good &= !strstr(line, flag);
+		}
+	}
+	fclose(f);
+	return good;
+}
+
+static void alter_and_free(const struct alteration *a, size_t n, int part)
+{
+	static char *old[8], *new[8];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), i, len;
+	char *from;
+
+	for (i = 0; i < COUNT(old); i++) {
+		old[i] = malloc(n);
+		CHECK(old[i]);
+		memset(old[i], 1, n);
+	}
+	for (i = 0; i < COUNT(old); i++) {
+		from = (char *)(((uintptr_t)old[i] + page - 1) & -page);
+		len = (size_t)(old[i] + n - from) & -page;
+		from += part ? len / 2 & -page : 0;
+		if (!alter(a, from, part ? page : len)) {
+			dprintf(1, "%s: not here\n", a->name);
+			break;
+		}
+	}
+	for (i = 0; i < COUNT(old); i++)
+		free(old[i]);
+	for (i = 0; i < COUNT(new); i++) {
+		new[i] = malloc(n);
+		CHECKF(new[i] && as_new(new[i], n, a->flag),
+		       "%zu bytes that were %s", n, a->name);
+		memset(new[i], 2, n);
+	}
+	for (i = 0; i < COUNT(new); i++)
+		free(new[i]);
+}
+
+/* What became of a block in its life is not passed on to the next. */
+static void altered(void)
+{
+	static const size_t sizes[] = { 132000, 250000, 300000, MIB, 5000000 };
+	size_t i, k, rounds = test_argument(0, 2);
+
+	for (i = 0; i < COUNT(sizes); i++)
+		for (k = 0; k < rounds * COUNT(alterations); k++)
+			alter_and_free(&alterations[k % COUNT(alterations)],
+				       sizes[i], k % 2);
+}
+
 /* Only starts, for the shell to try under its limits */
 static void starts(void)
 {
@@ -808,6 +897,7 @@ static void page_edges(void)
 	X(starts) \
 	X(locked_start) \
 	X(tight) \
+	X(altered) \
 	X(exhaust) \
 	X(exhaust_in_threads) \
 	X(locked) \

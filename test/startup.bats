@@ -240,6 +240,7 @@ exports()
 	local more='reallocarray|aligned_alloc|posix_memalign|mallopt'
 	more="$more|mallinfo2?|malloc_(usable_size|stats|info|trim)"
 	more="$more|free_(aligned_)?sized|dlopen"
+	more="$more|madvise|mlock2?|(pkey_)?mprotect"
 	exports >"$BATS_TEST_TMPDIR/exports"
 	more="(__libc_)?($family|$more)"
 	more="$more|_Z(n[wa]m|d[la]Pv)[A-Za-z0-9_]*"

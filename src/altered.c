@@ -1,0 +1,29 @@
+/*
+ * altered.c - calls by which a program may alter its blocks: what is freed
+ * after one of these is looked at, and comes back as new (see os_altered).
+ *
+ * Weak, so that a program that is linked statically may have its own.
+ */
+#ifndef ALLOC_PREFIX
+#define NOTED(name, params, ...) \
+	__attribute__((weak, visibility("default"))) int name params \
+	{ \
+		long ret; \
+\
+		store_relaxed(&altered, true); \
+		ret = os_call(SYS_##name, __VA_ARGS__); \
+		if (!os_failed(ret)) \
+			return (int)ret; \
+		errno = (int)-ret; \
+		return -1; \
+	}
+
+NOTED(mprotect, (void *p, size_t len, int prot), p, len, prot)
+NOTED(madvise, (void *p, size_t len, int advice), p, len, advice)
+NOTED(mlock, (const void *p, size_t len), p, len)
+NOTED(mlock2, (const void *p, size_t len, unsigned flags), p, len, flags)
+#ifdef __GLIBC__
+NOTED(pkey_mprotect, (void *p, size_t len, int prot, int key), p, len, prot,
+      key)
+#endif
+#endif
