@@ -33,7 +33,6 @@
 #include "src/extent.c"
 #include "src/chunk.c"
 #include "src/mapping.c"
-#include "src/resize.c"
 #include "src/class.h"
 #include "src/block.c"
 #include "src/slab.c"

@@ -5,13 +5,15 @@
  * Weak, so that a program that is linked statically may have its own.
  */
 #ifndef ALLOC_PREFIX
+#define NOTED_CALL(nr, a, b, c, d, ...) \
+	os_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 #define NOTED(name, params, ...) \
 	__attribute__((weak, visibility("default"))) int name params \
 	{ \
 		long ret; \
 \
 		store_relaxed(&altered, true); \
-		ret = os_call(SYS_##name, __VA_ARGS__); \
+		ret = NOTED_CALL(SYS_##name, __VA_ARGS__, 0, 0, 0); \
 		if (!os_failed(ret)) \
 			return (int)ret; \
 		errno = (int)-ret; \

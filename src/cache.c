@@ -18,16 +18,16 @@ static struct {
 	struct lock lock;
 	struct chunk *first;
 	size_t chunks, arena; /* their number, their bytes */
-	size_t free_chunks; /* without any use */
-	size_t used;        /* bytes of extents in use, slabs included */
-	size_t mapped;      /* bytes of mappings in use */
-	size_t mappings;    /* their number */
-	size_t guards;      /* inaccessible pages behind blocks; relaxed */
-	size_t moved;       /* mappings that merge with no other; relaxed */
-	size_t traps;       /* in use; relaxed */
-	size_t peak;        /* most bytes ever held, cache included */
-	struct cache pages; /* free extents with old contents */
-	size_t weight;      /* of these, bytes; relaxed */
+	size_t free_chunks;   /* without any use */
+	size_t used;          /* bytes of extents in use, slabs included */
+	size_t mapped;        /* bytes of mappings in use */
+	size_t mappings;      /* their number */
+	size_t guards;        /* inaccessible pages behind blocks; relaxed */
+	size_t moved;         /* mappings that merge with no other; relaxed */
+	size_t traps;         /* in use; relaxed */
+	size_t peak;          /* most bytes ever held, cache included */
+	struct cache pages;   /* free extents with old contents */
+	size_t weight;        /* of these, bytes; relaxed */
 	struct cache maps;
 	struct cache held; /* freed traps: inaccessible, without contents */
 } os;
@@ -56,16 +56,25 @@ static void cache_remove(struct cache *c, struct span *s)
 	add_relaxed(&c->bytes, -s->len);
 }
 
-/* The newest or smallest that holds `len` bytes; if none does, the largest. */
-static struct span *cache_fit(const struct cache *c, size_t len, bool newest)
+/*
+ * The newest or smallest mapping that holds `len` bytes; if none does, the
+ * largest. Only of those in which a large block is aligned so.
+ */
+static struct span *cache_fit(const struct cache *c, size_t len, size_t align,
+			      bool newest)
 {
-	struct span *best = c->newest;
+	struct span *best = NULL;
 
-	for (struct span *s = best; s; s = s->older) {
+	for (struct span *s = c->newest; s; s = s->older) {
+		uintptr_t base = (uintptr_t)((struct mapping *)s)->base;
+
+		if (align > page_size && (base + page_size) % align)
+			continue;
 		if (newest && s->len >= len)
 			return s;
-		if (best->len < len ? s->len > best->len :
-				      s->len >= len && s->len < best->len)
+		if (!best ||
+		    (best->len < len ? s->len > best->len :
+				       s->len >= len && s->len < best->len))
 			best = s;
 	}
 	return best;

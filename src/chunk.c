@@ -13,99 +13,63 @@
 #define RENEW_MIN (128 * KIB)   /* from here on glibc unmaps what is freed */
 #define SPARE_MAX 2             /* chunks kept without any use */
 #define GROWTH (256 * KIB)      /* what counts as growing */
-#define STEP (256 * KIB)        /* goes at once for what grows by less */
 #define IDLE_MIN(peak) (2 * MIB + (peak) / 16) /* else it grows all the same */
 
 /* -- giving back */
 
-/* The span of a range that is to be a cached mapping: a header for it. */
-static struct span *range_span(struct mapping m)
+/*
+ * Give back a mapping that is in no list: true. If the kernel can't, for want
+ * of mappings, cache it, accessible if it can be.
+ */
+static bool mapping_unmap(const struct mapping *m)
 {
-	struct mapping *to = (struct mapping *)(m.base + page_size - HEADER);
+	struct mapping old = *m, *to;
+	bool changed = load_relaxed(&altered);
 
-	m.user = to + 1;
-	*to = m;
-	return &to->span;
+	EVENT("unmap", old.base, old.span.len);
+	if (os_unmap(old.base, old.span.len) || !os_mapped(old.base)) {
+		COUNT(guards, -(size_t)old.guard);
+		COUNT(moved, -(size_t)old.moved);
+		return true;
+	}
+	os_purge(old.base, old.span.len);
+	if ((old.guard || old.trap || changed) &&
+	    os_allow(old.base, old.span.len)) {
+		COUNT(guards, -(size_t)old.guard);
+		old.guard = old.trap = false;
+	}
+	to = (struct mapping *)(old.base + page_size - HEADER);
+	old.user = to + 1;
+	old.split |= changed;
+	*to = old;
+	lock_take(&os.lock);
+	cache_push(to->trap ? &os.held : &os.maps, &to->span);
+	lock_drop(&os.lock);
+	return false;
 }
 
-/* Give a range back. If the kernel can't, for want of mappings, cache it. */
+/* The same with a range, if it is one. */
 static void range_unmap(char *p, size_t len)
 {
-	if (!len || os_unmap(p, len) || !os_mapped(p))
-		return;
-	os_purge(p, len);
-	os_allow(p, len);
-	lock_take(&os.lock);
-	cache_push(&os.maps,
-		   range_span((struct mapping){
-			   .base = p, .span.len = len, .split = true }));
-	lock_drop(&os.lock);
+	struct mapping m = { .span.len = len, .base = p, .split = true };
+
+	if (len)
+		mapping_unmap(&m);
 }
 
-/* Memory on its way to the kernel: an extent, or of a mapping. */
+/* What leaves the cache: a mapping, or an extent. */
 struct victim {
+	struct mapping *map;
 	char *start;
 	size_t len;
-	size_t gain;      /* bytes with old contents */
-	struct span *map; /* if all of it goes */
-	struct cache *from;
+	size_t gain; /* bytes with old contents */
 };
 
-/* The oldest extent with old contents, from these on; of a long one a part. */
-static void victim_extent(struct victim *v, size_t want)
-{
-	struct extent *e = (struct extent *)os.pages.oldest;
-	char *start = extent_start(e), *end = start + extent_len(e);
-	char *at = (char *)round_up((uintptr_t)start, page_size);
-	size_t len;
-
-	while (!dirty_inside(at, page_size, PAGES_COUNT))
-		at += page_size;
-	want = round_up(want, page_size) + page_size;
-	if (at < start + PAGE) {
-		want += (size_t)(at - start);
-		at = start;
-	}
-	len = (size_t)(end - at);
-	if (!over_bound() && len > want + UNIT)
-		len = want;
-	v->len = extent_take(e, at, len, EXTENT_KEPT);
-	v->start = at;
-	v->gain = dirty_inside(at, v->len, PAGES_COUNT) * PAGE;
-	v->map = NULL;
-	v->from = &os.pages;
-}
-
-/* The oldest mapping, or as much of its end as is wanted. */
-static void victim_mapping(struct victim *v, struct cache *from, size_t want)
-{
-	struct mapping *m = (struct mapping *)from->oldest;
-	size_t len = m->span.len;
-
-	*v = (struct victim){ m->base, len, len, &m->span, from };
-	if (over_bound() || len < GROWTH || len - GROWTH < want || m->trap) {
-		cache_remove(from, &m->span);
-		return;
-	}
-	/* Its first page gets a header, so that is not to be the guard. */
-	v->len = round_up(want, page_size) + (m->guard ? page_size : 0);
-	v->start += len - v->len;
-	v->gain = v->len;
-	v->map = range_span((struct mapping){ .base = v->start,
-					      .span.len = v->len,
-					      .split = m->split,
-					      .moved = m->moved,
-					      .guard = m->guard });
-	COUNT(moved, m->moved);
-	m->span.len -= v->len;
-	m->guard = false;
-	add_relaxed(&os.maps.bytes, -v->len);
-}
-
-/* What goes next: mappings, extents, or if `refused`, traps; false: nothing. */
-static bool victim_choose(struct victim *v, size_t want, bool refused)
+/* The oldest: a mapping, an extent, or if `refused`, a trap; false: nothing. */
+static bool victim_choose(struct victim *v, bool want, bool refused)
 {
 	struct cache *from = over_bound();
+	struct span *s;
 
 	if (!from && want)
 		from = os.maps.count && !refused  ? &os.maps :
@@ -113,58 +77,50 @@ static bool victim_choose(struct victim *v, size_t want, bool refused)
 						    &os.held;
 	if (!from || !from->count)
 		return false;
-	if (from == &os.pages)
-		victim_extent(v, want);
-	else
-		victim_mapping(v, from, want);
+	s = from->oldest;
+	*v = (struct victim){ .gain = s->len };
+	if (from == &os.pages) {
+		v->start = extent_start((struct extent *)s);
+		v->len = extent_len((struct extent *)s);
+		extent_take((struct extent *)s, v->start, v->len, EXTENT_KEPT);
+	} else {
+		v->map = (struct mapping *)s;
+		cache_remove(from, s);
+	}
 	return true;
 }
 
-/* Give back the pages of an extent that it has to itself. */
-static bool extent_purge(char *p, size_t len)
+/* The pages that a range has to itself. */
+static char *inner_pages(char *p, size_t *len)
 {
 	char *from = (char *)round_up((uintptr_t)p, page_size);
-	char *to = (char *)((uintptr_t)(p + len) & ~(page_size - 1));
+	char *to = (char *)(((uintptr_t)p + *len) & ~(page_size - 1));
 
-	return os_purge(from, (size_t)(to - from));
+	*len = (size_t)(to - from);
+	return from;
 }
 
-/* The system call, without the lock. */
-static bool victim_release(struct victim *v)
+/*
+ * Under the lock, which is dropped for the system call. What the kernel takes
+ * is clean; what not, still cached.
+ */
+static bool victim_release(const struct victim *v)
 {
-	struct mapping *m = (struct mapping *)v->map, old;
+	size_t len = v->len;
+	char *p = inner_pages(v->start, &len);
+	bool done;
 
-	EVENT(v->map ? "unmap" : "purge", v->start, v->len);
+	lock_drop(&os.lock);
 	if (!v->map)
-		return extent_purge(v->start, v->len);
-	old = *m;
-	if (os_unmap(v->start, v->len)) {
-		COUNT(guards, -(size_t)old.guard);
-		COUNT(moved, -(size_t)old.moved);
-		return true;
+		EVENT("purge", p, len);
+	done = v->map ? mapping_unmap(v->map) : os_purge(p, len);
+	lock_take(&os.lock);
+	if (!v->map) {
+		if (done)
+			dirty_inside(p, len, PAGES_CLEAN);
+		extent_release(v->start, v->len);
 	}
-	/* Too many mappings to split one: empty it at least. */
-	os_purge(v->start + page_size, v->len - page_size);
-	/* A trap that stays is none any more: others are to have the memory. */
-	if (v->from == &os.held &&
-	    os_allow(v->start + page_size, v->len - page_size)) {
-		COUNT(guards, -(size_t)m->guard);
-		m->trap = m->guard = false;
-		v->from = &os.maps;
-	}
-	return false;
-}
-
-/* Purged pages are clean again; what the kernel refused stays cached. */
-static void victim_return(const struct victim *v, bool done)
-{
-	if (v->map && !done)
-		cache_push(v->from, v->map);
-	if (v->map)
-		return;
-	if (done)
-		dirty_inside(v->start, v->len, PAGES_CLEAN);
-	extent_release(v->start, v->len);
+	return done;
 }
 
 /* Drop the lock; what is over the bounds goes, then `want` bytes more. */
@@ -172,17 +128,15 @@ static size_t cache_unlock(size_t want)
 {
 	struct victim v;
 	size_t gone = 0;
-	bool done, refused = false;
+	bool refused = false;
 
-	while (victim_choose(&v, want > gone ? want - gone : 0, refused)) {
-		lock_drop(&os.lock);
-		done = victim_release(&v);
-		lock_take(&os.lock);
-		victim_return(&v, done);
-		gone += done ? v.gain : 0;
-		if (!done && refused)
+	while (victim_choose(&v, want > gone, refused)) {
+		if (victim_release(&v))
+			gone += v.gain;
+		else if (refused)
 			break;
-		refused |= !done;
+		else
+			refused = true;
 	}
 	note_peak();
 	lock_drop(&os.lock);
@@ -234,33 +188,42 @@ static void chunk_remove(struct chunk *c)
 	pagemap_set(c, c->len / UNIT, 0);
 }
 
-/* The chunks without any use go: how many? */
-static size_t chunks_empty(void)
+/*
+ * Under the lock, which is dropped meanwhile: all but so many of the chunks
+ * without any use go. How many?
+ */
+static size_t chunks_unmap(size_t spare)
 {
-	struct chunk *c, *list = NULL;
-	size_t n;
+	struct chunk *c, *next, *list = NULL;
+	size_t n = 0;
 
-	lock_take(&os.lock);
-	n = os.free_chunks;
-	for (struct chunk *next = os.first; (c = next) && os.free_chunks;) {
+	for (c = os.first; c && os.free_chunks > spare; c = next) {
 		next = c->next;
 		if (!chunk_empty(c))
 			continue;
 		chunk_remove(c);
 		c->next = list;
 		list = c;
+		n++;
 	}
 	lock_drop(&os.lock);
 	for (; (c = list); chunk_unmap(c))
 		list = c->next;
+	lock_take(&os.lock);
 	return n;
 }
 
-/* All that is cached by now goes; what others free meanwhile may be endless. */
-static size_t cache_empty(void)
+/*
+ * All that is free by now goes, but for so many chunks that keep their place;
+ * what others free meanwhile may be endless.
+ */
+static size_t cache_empty(size_t spare)
 {
+	size_t chunks;
+
 	lock_take(&os.lock);
-	return cache_unlock(idle_bytes() + os.held.bytes);
+	chunks = chunks_unmap(spare);
+	return chunks + cache_unlock(idle_bytes() + os.held.bytes);
 }
 
 /*
@@ -285,12 +248,13 @@ static void make_way(size_t len)
 static void *map_aligned(size_t len, size_t align, size_t head)
 {
 	size_t slack = align - page_size, off, before;
-	char *p = os_map(len), *below = NULL, *start;
+	char *p = os_map(len), *start;
+	uintptr_t below = 0;
 
 	for (int i = 0; p && (off = (uintptr_t)(p + head) % align); i++) {
 		range_unmap(p, len);
-		below = i ? below : p - off;
-		p = i < 2 ? os_map_near(below + align * i, len) : NULL;
+		below = i ? below + align : (uintptr_t)p - off;
+		p = i < 2 ? os_map_near((void *)below, len) : NULL;
 	}
 	if (p || !below)
 		return p;
@@ -308,7 +272,7 @@ static void *fresh_map(size_t len, size_t align, size_t head)
 {
 	void *p = map_aligned(len, align, head);
 
-	if (!p && (cache_empty() | chunks_empty()))
+	if (!p && cache_empty(0))
 		p = map_aligned(len, align, head);
 	if (p)
 		EVENT("map", p, len);
@@ -319,7 +283,7 @@ static void *fresh_map(size_t len, size_t align, size_t head)
 
 /*
  * So much is in use from now on, and has not been touched. Drop the lock, and
- * let idle memory go if there would be more than ever: a step's worth.
+ * let as much idle memory go if there would be more than ever.
  */
 static void used_unlock(size_t len)
 {
@@ -327,10 +291,10 @@ static void used_unlock(size_t len)
 
 	os.used += len;
 	held = held_bytes();
+	len = 0;
 	if (held > os.peak && idle_bytes() >= IDLE_MIN(os.peak))
-		cache_unlock(held - os.peak > STEP ? held - os.peak : STEP);
-	else
-		cache_unlock(0);
+		len = held - os.peak;
+	cache_unlock(len);
 }
 
 /* The most there ever was, if one more unit makes it more; else 0. */
@@ -408,8 +372,6 @@ static bool chunk_map(bool huge)
 			chunk_add(c);
 			return true;
 		}
-		if (c)
-			EVENT("unmap", c, len);
 		range_unmap((char *)c, c ? len : 0);
 	}
 	return false;
@@ -418,17 +380,11 @@ static bool chunk_map(bool huge)
 /* Under the lock, which is dropped: a range is free. */
 static void release_unlock(char *p, size_t len)
 {
-	struct chunk *c = chunk_of(p);
-	bool whole;
-
 	os.used -= len;
 	extent_release(p, len);
-	whole = chunk_empty(c) && os.free_chunks > SPARE_MAX;
-	if (whole)
-		chunk_remove(c);
+	if (os.free_chunks > SPARE_MAX)
+		chunks_unmap(SPARE_MAX);
 	cache_unlock(0);
-	if (whole)
-		chunk_unmap(c);
 }
 
 /*
@@ -437,12 +393,12 @@ static void release_unlock(char *p, size_t len)
  */
 static bool extent_renew(char *p, size_t len)
 {
-	char *from = (char *)round_up((uintptr_t)p, page_size);
-	char *to = (char *)((uintptr_t)(p + len) & ~(page_size - 1));
 	char *c = (char *)chunk_of(p);
+	bool small = len < RENEW_MIN;
 
-	return len < RENEW_MIN || !os_altered(c, (size_t)(to - c)) ||
-	       os_renew(from, (size_t)(to - from));
+	p = inner_pages(p, &len);
+	return small || !os_altered(c, (size_t)(p - c) + len) ||
+	       os_map_flagged(p, len, MAP_FIXED);
 }
 
 /* Free an extent of that length, which no pointer leads to any more. */

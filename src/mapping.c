@@ -16,6 +16,12 @@
 #define AMPLE(n) ((n) + (n) / 8) /* for a growing block: few steps cost much */
 #define SMALL_STEP (256 * KIB)   /* growth that will be used at once */
 
+/* OS memory for `n` bytes behind so many, and for a guard. */
+static size_t mapping_len(size_t head, size_t n)
+{
+	return round_up(head + n, page_size) + page_size;
+}
+
 /* Of a block that is no trap. */
 INLINE struct mapping *mapping_header(void *user)
 {
@@ -76,8 +82,18 @@ static void mapping_guard(struct mapping *m)
 		m->guard = guard_page(mapping_last_page(m));
 }
 
+/* Undo that; false: the kernel refuses. */
+static bool mapping_unguard(struct mapping *m)
+{
+	if (m->guard && !os_allow(mapping_last_page(m), page_size))
+		return false;
+	COUNT(guards, -(size_t)m->guard);
+	m->guard = false;
+	return true;
+}
+
 /*
- * Likewise, without the lock. `claim`: take it off the page map, and it is the
+ * The mapping whose block starts at `p`, without the lock. `claim`: take it off the page map, and it is the
  * caller's alone. So who has the lock can look at all that the map knows.
  */
 static struct mapping *mapping_find(void *p, bool claim)
@@ -126,123 +142,47 @@ static struct mapping *mapping_new(char *base, size_t len, size_t head)
 	return mapping_put(m, head);
 }
 
-/* It is no longer in use. */
+/* It is no longer in use; nor is it used again if the program altered it. */
 static void mapping_return(struct mapping *m)
 {
-	EVENT("cache", m->base, m->span.len);
-	lock_take(&os.lock);
-	mapping_count(-m->span.len, (size_t)-1);
-	cache_push(m->trap ? &os.held : &os.maps, &m->span);
-	cache_unlock(0);
-}
-
-/* Likewise, and the program altered it: it is never used again. */
-static void mapping_drop(struct mapping *m)
-{
-	char *base = m->base;
 	size_t len = m->span.len;
+	bool keep = m->trap || !os_altered(m->base, len - m->guard * page_size);
 
-	EVENT("unmap", base, len);
-	COUNT(guards, -(size_t)m->guard);
-	COUNT(moved, -(size_t)m->moved);
+	if (keep)
+		EVENT("cache", m->base, len);
 	lock_take(&os.lock);
 	mapping_count(-len, (size_t)-1);
-	lock_drop(&os.lock);
-	range_unmap(base, len);
+	if (keep)
+		cache_push(m->trap ? &os.held : &os.maps, &m->span);
+	cache_unlock(0);
+	if (!keep)
+		mapping_unmap(m);
 }
 
 /* -- taking from the cache */
 
 /*
- * Under the lock: take the first `len` bytes of a cached mapping. The rest is
- * cached still, as old as before, under a header of its own.
+ * Under the lock: take a cached mapping, or its first `len` bytes if the rest
+ * is large. That is cached still, as old as before, under a header of its own.
  */
-static struct mapping *mapping_cut(struct mapping *m, size_t len)
+static void mapping_take(struct mapping *m, size_t len)
 {
-	struct mapping rest = *m, *to;
+	struct mapping rest = *m;
 	struct span *s;
 
+	if (m->span.len < len + SPLIT_MIN) {
+		cache_remove(&os.maps, &m->span);
+		return;
+	}
 	rest.base += len;
 	rest.span.len -= len;
-	to = mapping_put(rest, page_size);
-	s = &to->span;
+	s = &mapping_put(rest, page_size)->span;
 	*(s->newer ? &s->newer->older : &os.maps.newest) = s;
 	*(s->older ? &s->older->newer : &os.maps.oldest) = s;
 	add_relaxed(&os.maps.bytes, -len);
 	COUNT(moved, m->moved);
 	m->span.len = len;
 	m->guard = false;
-	return to;
-}
-
-/* Take so much, or all if the rest would be small. */
-static void mapping_uncache(struct mapping *m, size_t len)
-{
-	if (m->span.len < len + SPLIT_MIN)
-		cache_remove(&os.maps, &m->span);
-	else
-		mapping_cut(m, len);
-}
-
-/* What is in front of an aligned block and its header. */
-static size_t aligned_front(const struct span *s, size_t align)
-{
-	uintptr_t body =
-		(uintptr_t)((const struct mapping *)s)->base + page_size;
-
-	return round_up(body, align) - body;
-}
-
-/*
- * The smallest cached one in which a block can be aligned, rid of what is in
- * front, or NULL. Only while the kernel does not unmap what is around such a
- * block in a fresh mapping.
- */
-static struct mapping *aligned_fit(size_t len, size_t align)
-{
-	struct span *best = NULL;
-	size_t front;
-
-	for (struct span *s = over_bound() ? os.maps.newest : NULL; s;
-	     s = s->older)
-		if (s->len >= aligned_front(s, align) + len &&
-		    (!best || s->len < best->len))
-			best = s;
-	front = best ? aligned_front(best, align) : 0;
-	if (front) {
-		struct span *rest =
-			&mapping_cut((struct mapping *)best, front)->span;
-
-		cache_push(&os.maps, best);
-		best = rest;
-	}
-	return (struct mapping *)best;
-}
-
-/* A cached mapping of at least `len` bytes, or NULL. */
-static struct mapping *mapping_reuse(size_t len, size_t head, size_t align,
-				     bool direct)
-{
-	struct mapping *m;
-
-	/* It may have been a trap, and have the guard that direct ones lack. */
-	if (direct && OPT(check) > 2)
-		len += page_size;
-	lock_take(&os.lock);
-	m = align > page_size ?
-		    aligned_fit(len, align) :
-		    (struct mapping *)cache_fit(&os.maps, len, direct);
-	if (m && m->span.len < len)
-		m = NULL;
-	if (m) {
-		mapping_uncache(m, direct ? m->span.len : len);
-		mapping_count(m->span.len, 1);
-	}
-	lock_drop(&os.lock);
-	if (!m)
-		return NULL;
-	REUSED(m->base, m->span.len);
-	return mapping_put(*m, head);
 }
 
 /*
@@ -254,19 +194,16 @@ static struct mapping *mapping_remap(struct mapping *m, size_t len)
 {
 	size_t at = (size_t)((char *)m - m->base);
 	bool may_move = m->moved || load_relaxed(&os.moved) < MOVED_MAX;
-	char *base = m->base, *to, *last = mapping_last_page(m);
+	bool guard = m->guard;
+	char *base = m->base, *to;
 
-	if (m->split)
-		return NULL;
-	if (m->guard && (!may_move || !os_allow(last, page_size)))
+	if (m->split || (m->guard && !may_move) || !mapping_unguard(m))
 		return NULL;
 	to = os_remap(base, m->span.len, len, may_move);
-	if (!to) {
-		/* If the kernel refuses, what is behind the block stays. */
-		if (m->guard)
-			os_forbid(last, page_size);
+	if (!to && guard) /* else the user has that page */
+		mapping_guard(m);
+	if (!to)
 		return NULL;
-	}
 	EVENT("map", to, len);
 	m = (struct mapping *)(to + at);
 	COUNT(moved, to != base && !m->moved);
@@ -274,29 +211,15 @@ static struct mapping *mapping_remap(struct mapping *m, size_t len)
 	m->user = to + ((char *)m->user - base);
 	m->base = to;
 	m->span.len = len;
-	COUNT(guards, -(size_t)m->guard);
-	m->guard = false;
 	return m;
 }
 
-/*
- * No cached mapping is large enough: the largest grows to `len` bytes, so that
- * only what is missing has to be faulted in. NULL: not worth it.
- */
-static struct mapping *mapping_extend(size_t len)
+/* A mapping that was taken from the cache grows to `len` bytes, or goes back. */
+static struct mapping *mapping_extend(struct mapping *m, size_t len)
 {
-	struct mapping *m, *to;
-	size_t old;
+	struct mapping *to;
 
-	lock_take(&os.lock);
-	m = (struct mapping *)cache_fit(&os.maps, SIZE_MAX, false);
-	old = m ? m->span.len : 0;
-	if (old >= len / 4)
-		cache_remove(&os.maps, &m->span);
-	lock_drop(&os.lock);
-	if (old < len / 4)
-		return NULL;
-	make_way(len - old);
+	make_way(len - m->span.len);
 	to = mapping_remap(m, len);
 	lock_take(&os.lock);
 	if (to)
@@ -304,10 +227,41 @@ static struct mapping *mapping_extend(size_t len)
 	else
 		cache_push(&os.maps, &m->span);
 	lock_drop(&os.lock);
-	if (!to)
+	return to;
+}
+
+/*
+ * The cached mapping that fits `len` bytes best. If none is large enough, the
+ * largest grows, so that only what is missing has to be faulted in. NULL: that
+ * is not worth it.
+ */
+static struct mapping *mapping_reuse(size_t len, size_t head, size_t align,
+				     bool direct)
+{
+	struct mapping *m;
+	size_t old;
+
+	/* It may have been a trap, and have the guard that direct ones lack. */
+	if (direct && OPT(check) > 2)
+		len += page_size;
+	lock_take(&os.lock);
+	m = (struct mapping *)cache_fit(&os.maps, len, align, direct);
+	old = m ? m->span.len : 0;
+	if (old >= len) {
+		mapping_take(m, direct ? old : len);
+		mapping_count(m->span.len, 1);
+	} else if (!direct && align <= page_size && old >= len / 4) {
+		cache_remove(&os.maps, &m->span);
+	} else {
+		m = NULL;
+	}
+	lock_drop(&os.lock);
+	if (m && old < len)
+		m = mapping_extend(m, len);
+	if (!m)
 		return NULL;
-	REUSED(to->base, old);
-	return mapping_put(*to, page_size);
+	REUSED(m->base, old < len ? old : m->span.len);
+	return mapping_put(*m, head);
 }
 
 /*
@@ -320,8 +274,6 @@ static void *mapping_alloc(size_t n, size_t align, bool direct, bool *zero)
 	size_t len = round_up(head + n, page_size) + (direct ? 0 : page_size);
 	struct mapping *m = mapping_reuse(len, head, align, direct);
 
-	if (!m && align <= page_size && !direct)
-		m = mapping_extend(len);
 	*zero = !m;
 	if (!m && !direct)
 		make_way(len);
@@ -423,8 +375,74 @@ static void mapping_free(struct mapping *m)
 	COUNT(traps, -(size_t)m->trap);
 	m->trap |= OPT(check) > 2 && !m->direct;
 	m->trap = m->trap && trap_close(m);
-	if (m->trap || !os_altered(m->base, m->span.len - m->guard * page_size))
-		mapping_return(m);
-	else
-		mapping_drop(m);
+	mapping_return(m);
+}
+
+/* -- blocks that shrink and grow */
+
+/* It was of `old` bytes, and has no guard yet. */
+static void mapping_resized(struct mapping *m, size_t old)
+{
+	lock_take(&os.lock);
+	mapping_count(m->span.len - old, 0);
+	lock_drop(&os.lock);
+	mapping_guard(m);
+}
+
+/* Let go of the end of a block. */
+static void mapping_shrink(struct mapping *m, size_t n)
+{
+	size_t keep = mapping_len(mapping_head(m), n);
+	size_t len = m->span.len;
+
+	if (len <= keep)
+		return;
+	EVENT("unmap", m->base + keep, len - keep);
+	if (!os_unmap(m->base + keep, len - keep)) {
+		os_purge(m->base + keep, len - keep);
+		return;
+	}
+	COUNT(guards, -(size_t)m->guard);
+	m->span.len = keep;
+	m->guard = false;
+	mapping_resized(m, len);
+}
+
+/* Grow a block to `n` bytes with its mapping. NULL: it stayed as it is. */
+static void *mapping_grow(struct mapping *m, size_t n)
+{
+	size_t head = mapping_head(m), old = m->span.len;
+	struct mapping *to = NULL;
+	uint32_t *leaf;
+
+	if (m->direct || !(leaf = leaf_get()))
+		return NULL;
+	make_way(n - mapping_room(m));
+	if (mapping_find(m->user, true)) { /* else somebody frees it */
+		to = mapping_remap(m, mapping_len(head, AMPLE(n)));
+		if (!to)
+			to = mapping_remap(m, mapping_len(head, n));
+		leaf_use(to ? to : m, leaf);
+		pagemap_add_mapping(to ? to : m);
+	} else {
+		leaf_put(leaf);
+	}
+	if (!to)
+		return NULL;
+	mapping_resized(to, old);
+	return to->user;
+}
+
+/*
+ * The block grew to `n` bytes, where it was or by moving. A small step is
+ * going to be filled at once: fault its pages in together.
+ */
+static void mapping_grown(struct mapping *m, size_t n)
+{
+	size_t first = round_up(m->asked, page_size);
+	size_t end = round_up(n, page_size);
+
+	if (!m->direct && end > first + page_size && n - m->asked <= SMALL_STEP)
+		os_populate((char *)m->user + first, end - first);
+	m->asked = n;
 }

@@ -120,25 +120,14 @@ static bool altered; /* the program may have altered blocks; relaxed */
 
 /*
  * Did it alter memory that we had as a whole, and unlike what it starts with?
- * Then that is of several VMAs, and to make one longer is not just refused.
+ * Then that is of several VMAs, and to make it endless is not just refused.
  */
 static bool os_altered(void *p, size_t len)
 {
-	long ret;
-
 	if (!load_relaxed(&altered))
 		return false;
 	TALLY(mremap);
-	ret = os_call(SYS_mremap, p, len, len + page_size);
-	if (!os_failed(ret))
-		os_unmap((char *)p + len, page_size);
-	return ret == -EFAULT;
-}
-
-/* Fresh pages in the place of others; false: there may be none at all. */
-static bool os_renew(void *p, size_t len)
-{
-	return os_map_flagged(p, len, MAP_FIXED);
+	return os_call(SYS_mremap, p, len, len + ((size_t)1 << 46)) == -EFAULT;
 }
 
 /* Is the page at `p` mapped? */

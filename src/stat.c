@@ -179,5 +179,5 @@ static int stat_trim(void)
 	if (h)
 		heap_empty(h);
 	heap_leave(h);
-	return cache_empty() > 0;
+	return cache_empty(SPARE_MAX) > 0;
 }

@@ -108,11 +108,11 @@ static void locked_start(void)
 
 /*
  * Blocks of 1 byte to 64 KiB, as many short ones as long ones, replace one
- * another in an address space of 24 MiB, 12 MB of it live.
+ * another in an address space of 24 MiB, 11 MB of it live.
  */
 static void tight(void)
 {
-	enum { SLOTS = 20000, LIVE = 12000000 };
+	enum { SLOTS = 20000, LIVE = 11000000 };
 	static struct {
 		char *p;
 		size_t n;

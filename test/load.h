@@ -193,7 +193,7 @@ static void split(const struct held *b)
 	uintptr_t at = ((uintptr_t)b->p + b->n / 2) & -page;
 
 	if (b->p)
-		madvise((void *)at, page, MADV_DONTFORK);
+		syscall(SYS_madvise, (void *)at, page, MADV_DONTFORK);
 }
 
 /* Large blocks out of the pages of freed ones, and parts of them */
