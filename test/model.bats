@@ -70,7 +70,7 @@ mistakes() # MODEL
 
 @test "model: every mistake in the models is tried below" {
 	local model name tried=0
-	for model in remote fork misuse; do
+	for model in remote fork misuse extent adopt; do
 		while read -r name; do
 			grep -Eq "found $model $name( |\$)" \
 				"$BATS_TEST_FILENAME" ||
@@ -78,7 +78,7 @@ mistakes() # MODEL
 			tried=$((tried + 1))
 		done < <(mistakes $model)
 	done
-	[ $tried -ge 30 ]
+	[ $tried -ge 80 ]
 }
 
 @test "model: remote frees, one slab, step by step" {
@@ -197,4 +197,78 @@ mistakes() # MODEL
 	found fork DROP_ALL
 	found fork WAIT_HOLDING
 	found fork EARLY_HAD
+}
+
+@test "model: the words of extents, two threads" {
+	holds extent -DPAGES=3 -DVANISH=1
+	holds extent
+}
+
+@test "model: extents that are given back, beside a handler that allocates" {
+	holds extent -DTHREADS=1 -DPURGE=1 -DHANDLER=1
+}
+
+@test "model: extents, a stale pointer; and two threads and a handler" {
+	OPT=-O1
+	holds extent -DPAGES=3 -DTHREADS=1 -DSTALE=2
+	holds extent -DPAGES=3 -DHANDLER=1
+}
+
+@test "model: extents, as large as it goes" {
+	[ -n "${FULL:-}" ] || skip "FULL=1 runs it"
+	DEPTH=5000000 SLOTS=25 OPT=-O2
+	holds extent -DPAGES=3 -DSTALE=1
+	holds extent -DPAGES=3 -DSTALE=1 -DVANISH=1
+	holds extent -DPAGES=3 -DPURGE=1
+}
+
+@test "model: mistakes of pages.c are found" {
+	found extent CLAIM_STORES -DPAGES=3 -DSTALE=1
+	found extent CLAIM_STATE -DPAGES=3 -DSTALE=1
+	found extent NO_OFFSET -DPAGES=3 -DSTALE=1
+	found extent NO_CLAIM -DPAGES=3 -DSTALE=1
+	found extent TAKE_STORES -DPAGES=3 -DTHREADS=1 -DHANDLER=1
+	found extent STATE_ONLY -DPAGES=3 -DHANDLER=1
+	found extent RESIZE_KEEPS -DPAGES=3 -DHANDLER=1
+	found extent SHORT_TAIL -DPAGES=3 -DTHREADS=1
+	found extent NO_SOIL -DTHREADS=1 -DPURGE=1
+}
+
+@test "model: mistakes of extent.c and chunk.c are found" {
+	found extent GRAB_KEPT -DPAGES=3 -DTHREADS=1
+	found extent NO_MERGE -DPAGES=3 -DTHREADS=1
+	found extent SHORT_REST -DPAGES=3 -DTHREADS=1
+	found extent VICTIM_FREE -DTHREADS=1 -DPURGE=1
+	found extent VICTIM_KEPT -DTHREADS=1 -DPURGE=1 -DHANDLER=1
+	found extent OUTWARD -DTHREADS=1 -DPURGE=1
+	found extent NOT_DONE -DTHREADS=1 -DPURGE=1
+	found extent SOIL_INSIDE -DTHREADS=1 -DPURGE=1
+	found extent UNIT_USED -DPAGES=3 -DSTALE=1
+	found extent UNIT_CLEAN -DTHREADS=1 -DPURGE=1
+}
+
+@test "model: a child adopts what vanished threads left" {
+	holds adopt -DCAP=2
+	OPT=-O1
+	holds adopt
+}
+
+@test "model: mistakes of parked.c are found" {
+	found adopt SELF_LINKED -DCAP=2
+	found adopt NO_SEALS -DCAP=2
+	found adopt NO_PENDING -DCAP=2
+	found adopt TAKE_ALL -DCAP=2
+	found adopt KEEP_WORD -DCAP=2
+	found adopt NOT_ARMED -DCAP=2
+	found adopt TRUST_LISTS -DCAP=2
+	found adopt EARLY_FOUND -DCAP=2
+}
+
+@test "model: mistakes of frees to heaps that were left are found" {
+	found adopt LINK_NULL -DCAP=2
+	found adopt LINK_LATE -DCAP=2
+	found adopt NO_LOCK -DCAP=2
+	found adopt SEND_ALONE -DCAP=2
+	found adopt KEEP_MARK -DCAP=2
+	found adopt KEEP_BATCH -DCAP=2
 }
