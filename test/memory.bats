@@ -178,6 +178,11 @@ holds()
 	ROUNDS=2 row "at_most 0.3 rss_mib" alternate 1000 900000
 }
 
+# Below a MiB it may stay as large as it was, without pages
+@test "memory: a large block that was cut is as small as was asked for" {
+	row "at_most 0.1 kept_mib" alternate 1000 3000000 50
+}
+
 @test "memory: buffers that grow and are cut, one after the other" {
 	row "at_most 3 rss_mib" settle
 	row "at_most 4 rss_mib" settle 100 1000000

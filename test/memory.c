@@ -178,6 +178,7 @@ static void alternate(void)
 	p = realloc(p, low);
 	CHECK(p);
 	figure("rss_mib", grown());
+	figure("kept_mib", (double)malloc_usable_size(p) / (double)MIB);
 	figure("us", (now() - start) * 1e6 / (double)(rounds * 2));
 }
 
