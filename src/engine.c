@@ -409,7 +409,7 @@ static void check_seals(const struct heap *h)
 		if (*p)
 			sealed_leave(*p);
 	lock_both();
-	alone = heaps.idle + 1 == heaps.count;
+	alone = heaps.idle + 1 == heaps.count && !heaps.torn;
 	for (char *p = extent_next(NULL); p && alone; p = extent_next(p))
 		n += extent_bad_seals(p, bad + n, MOST - n);
 	lock_drop(&os.lock);

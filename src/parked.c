@@ -181,6 +181,7 @@ static void heaps_adopt(void)
 			store_relaxed(&h->owner, 0);
 			parked_add(h, true);
 		}
+	heaps.torn |= heaps.lost;
 	store_release(&heaps.lost, false);
 	lock_drop(&heaps.lock);
 	for (; empty; empty = next) {

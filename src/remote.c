@@ -22,6 +22,7 @@ static struct {
 	uint32_t obtained;    /* since heaps_reap looked; relaxed */
 	uint32_t pid;         /* of the process, since its first heap */
 	bool lost;            /* a fork left some behind: see parked.c */
+	bool torn;            /* it did: calls may have been half done */
 } heaps = { .last = &heaps.parked };
 
 /*
