@@ -21,8 +21,9 @@ TRACE_ON ?= 0
 WARN := -Wall -Wextra -Wshadow -Wundef -Wcast-qual -Wstrict-prototypes
 NEED := -std=gnu11 -fPIC -shared
 DEFS  = $(LOGGER:%=-DLOGGER=%) $(TRACE_ON:%=-DTRACE_ON=%)
-# nodelete: a thread may outlive a dlclose() with its heap still to be parked
-LINK := -Wl,-z,nodelete,-z,now,-z,relro,-z,defs,-z,noseparate-code,--hash-style=gnu
+# nodelete: a thread may outlive a dlclose() with its heap still to be parked;
+# initfirst: fork handlers that others register run before ours
+LINK := -Wl,-z,nodelete,-z,initfirst,-z,now,-z,relro,-z,defs,-z,noseparate-code,--hash-style=gnu
 
 SRC     := allocator.c $(wildcard src/*.[ch] include/*.h)
 TOOL    := $(wildcard tools/*.c)

@@ -40,6 +40,7 @@
 #include "src/pages.c"
 #include "src/seal.c"
 #include "src/check.c"
+#include "src/aside.c"
 #include "src/remote.c"
 #include "src/parked.c"
 #include "src/heap.c"

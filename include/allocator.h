@@ -30,7 +30,7 @@
  * alignment. errno is kept on success, and always by what frees.
  *
  * Any thread may call them at any time, and so may a child after fork(). A
- * signal handler may not, unless what it interrupts is no call of them.
+ * signal handler should not, unless what it interrupts is no call of them.
  *
  * To free, resize or ask the size of anything but a live block is misuse: of a
  * foreign pointer, a misaligned one, one into a block, one freed before. So is

@@ -32,6 +32,31 @@ static struct {
 	struct cache held; /* freed traps: inaccessible, without contents */
 } os;
 
+/*
+ * Take the lock to look at something, also in a handler, whose thread may hold
+ * it; with os_looked() afterwards.
+ */
+static uint32_t os_look(void)
+{
+	uint32_t was = tls.inside;
+
+	if (lock_mine(&os.lock))
+		return UINT32_MAX;
+	if (was == OUTSIDE)
+		quick_begin();
+	lock_take(&os.lock);
+	return was;
+}
+
+static void os_looked(uint32_t was)
+{
+	if (was == UINT32_MAX)
+		return;
+	lock_drop(&os.lock);
+	in_order();
+	tls.inside = (uint8_t)was;
+}
+
 /* What any thread counts: more of it, or by wrapping less. */
 #define COUNT(what, n) __atomic_fetch_add(&os.what, n, __ATOMIC_RELAXED)
 

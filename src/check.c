@@ -129,16 +129,16 @@ SLOW void misused(void *p, enum use use)
 {
 	struct facts facts = { 0 };
 	enum fault fault;
-	uint32_t tag;
+	uint32_t tag, was;
 
 	os_init(); /* a free may be the very first call */
 	/* What the page map knows stays, be it somebody else's. */
-	lock_take(&os.lock);
+	was = os_look();
 	tag = pagemap_get(p);
 	fault = fault_of(p, tag, &facts);
 	if (tag_is_slab(tag))
 		facts = facts_of(p, tag, fault);
-	lock_drop(&os.lock);
+	os_looked(was);
 	report(misuse_text[use][fault], p, facts);
 }
 

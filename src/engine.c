@@ -59,17 +59,16 @@ NOINLINE void *engine_marked(struct heap *h, size_t n, size_t align, bool *zero)
 	return p || !h || OPT(check) < 2 ? p : sealed_alloc(h, n, align, zero);
 }
 
-/* `zero`: all but two words is zeroed already. */
-static void *engine_alloc(size_t n, size_t align, bool *zero)
+/* `zero`: all but two words is zeroed already. Inside, as what follows. */
+INLINE void *engine_make_at(size_t n, size_t align, bool *zero)
 {
-	struct heap *h = tls.me;
+	struct heap *h = tls.mine;
 	void *p = NULL;
 
-	*zero = false;
-	if (UNLIKELY(h == STUB)) {
-		engine_init();
+	if (UNLIKELY(h == STUB || h == DEAD))
 		h = OPT(direct) ? NULL : heap_enter();
-	}
+
+	*zero = false;
 	if (n <= PTRDIFF_MAX && power_of_two(align)) {
 		if (UNLIKELY(config.marked))
 			p = engine_marked(h, n, align, zero);
@@ -86,14 +85,17 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 	return p;
 }
 
-static void engine_free(void *p, const void *caller)
+static void *engine_make(size_t n, bool *zero)
+{
+	return engine_make_at(n, GRAIN, zero);
+}
+
+static void engine_drop(void *p, const void *caller)
 {
 	uint32_t tag = pagemap_get(p);
 	struct mapping *m;
 	struct heap *h;
 
-	if (tls.me == STUB) /* a thread's first call may be a free */
-		engine_init();
 	if (tag_is_slab(tag) || tag == TAG_EXTENT) {
 		h = tls.mine == DEAD ? NULL : heap_enter();
 		if (UNLIKELY(config.tail))
@@ -112,7 +114,10 @@ static void engine_free(void *p, const void *caller)
 	mapping_size(m, false); /* what is behind it is looked at */
 	if ((m->trap || m->sealed) && mapping_callers(m))
 		mapping_callers(m)->freed = caller;
-	mapping_free(m);
+	if (UNLIKELY(m->aside))
+		aside_unmap(m);
+	else
+		mapping_free(m);
 }
 
 /* The first `n` bytes at `p` move to `q`; what is there is NULL without `q`. */
@@ -125,7 +130,7 @@ static void *engine_move(void *p, void *q, size_t n, bool grew)
 	memcpy(q, p, n);
 	if (h != STUB && h != DEAD && (!grew || h->shrunk))
 		fickle_moved(h, p, q, grew);
-	engine_free(p, NULL);
+	engine_drop(p, NULL);
 	return q;
 }
 
@@ -167,7 +172,7 @@ static void *engine_shrink(void *p, size_t n, size_t size)
 		mapping_grown(m, n);
 		return p;
 	}
-	q = engine_move(p, engine_alloc(n, GRAIN, &zero), n, false);
+	q = engine_move(p, engine_make(n, &zero), n, false);
 	errno = err;
 	return q ? q : p;
 }
@@ -189,10 +194,10 @@ static void *engine_grow(void *p, size_t n, size_t size)
 	if (extent && n <= EXTENT_MAX && extent_resize(p, n + config.tail))
 		return p;
 	if (extent || (m && !m->direct))
-		q = engine_alloc(AMPLE(n), GRAIN, &zero);
+		q = engine_make(AMPLE(n), &zero);
 	if (!q) {
 		errno = err;
-		q = engine_alloc(n, GRAIN, &zero);
+		q = engine_make(n, &zero);
 	}
 	return engine_move(p, q, size, true);
 }
@@ -203,17 +208,53 @@ static void *engine_realloc(void *p, size_t n, size_t size)
 	bool zero;
 
 	if (!p)
-		return engine_alloc(n, GRAIN, &zero);
+		return engine_make(n, &zero);
 	if (!n) {
-		engine_free(p, NULL);
+		engine_drop(p, NULL);
 		return NULL;
 	}
-	if (n > size)
-		return engine_grow(p, n, size);
-	return fits(n, size) ? p : engine_shrink(p, n, size);
+	return n > size ? engine_grow(p, n, size) : engine_shrink(p, n, size);
 }
 
 /* -- the slow halves of the entry points */
+
+INLINE bool engine_enter(void)
+{
+	if (UNLIKELY(tls.me == STUB)) /* a thread's first call may be a free */
+		engine_init();
+	return enter();
+}
+
+/* What was freed while it could not be is freed now. */
+SLOW void heap_catch_up(void)
+{
+	void *p;
+
+	__atomic_fetch_and(&forks, ~FORKS_ASIDE, __ATOMIC_SEQ_CST);
+	while ((p = aside_take()) != NULL)
+		engine_drop(p, NULL);
+}
+
+static void *engine_alloc(size_t n, size_t align, bool *zero)
+{
+	void *p;
+
+	if (UNLIKELY(!engine_enter()))
+		return aside_alloc(n, align, zero);
+	p = engine_make_at(n, align, zero);
+	leave();
+	return p;
+}
+
+static void engine_free(void *p, const void *caller)
+{
+	if (UNLIKELY(!engine_enter())) {
+		aside_free(p);
+		return;
+	}
+	engine_drop(p, caller);
+	leave();
+}
 
 /* What the quick ways leave: all that is no slab's, and misuse. */
 NOINLINE void free_long(void *p, const void *caller)
@@ -351,7 +392,14 @@ NOINLINE void *realloc_slow(void *p, size_t n, const void *caller)
 		return NULL;
 	}
 	trace_realloc_old(p, caller);
-	q = engine_realloc(p, n, size);
+	if (n && n <= size && fits(n, size)) {
+		q = p;
+	} else if (LIKELY(engine_enter())) {
+		q = engine_realloc(p, n, size);
+		leave();
+	} else {
+		q = aside_realloc(p, n, size);
+	}
 	if (UNLIKELY(config.marked) && q)
 		sealed_made(q, n, caller);
 	if (q || n || !p)
@@ -419,8 +467,14 @@ static void check_seals(const struct heap *h)
 		seal_tell(bad[i]);
 }
 
-__attribute__((constructor)) static void process_start(void)
+/* As the library that is initialised first, ours comes before glibc's own. */
+__attribute__((constructor)) static void process_start(int argc, char **argv,
+						       char **envp)
 {
+	(void)argc, (void)argv, (void)envp;
+#ifdef __GLIBC__
+	environ = environ ?: envp;
+#endif
 	engine_init();
 	watch_fork();
 }
@@ -430,10 +484,13 @@ __attribute__((destructor)) static void process_end(void)
 {
 	struct heap *h = heap_own();
 
-	if (CHECKS && h != STUB && h != DEAD)
-		check_lists(h);
-	if (OPT(check) > 1 && h != STUB && h != DEAD)
-		check_seals(h);
+	if (h != STUB && h != DEAD && enter()) {
+		if (CHECKS)
+			check_lists(h);
+		if (OPT(check) > 1)
+			check_seals(h);
+		leave();
+	}
 	trace_end();
 	if (!exit_key_made)
 		return;

@@ -98,13 +98,12 @@ static bool mapping_unguard(struct mapping *m)
  */
 static struct mapping *mapping_find(void *p, bool claim)
 {
-	struct mapping *m;
+	uint32_t was = os_look();
+	struct mapping *m = mapping_at(p);
 
-	lock_take(&os.lock);
-	m = mapping_at(p);
 	if (m && claim)
 		pagemap_drop_mapping(m);
-	lock_drop(&os.lock);
+	os_looked(was);
 	return m;
 }
 

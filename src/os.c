@@ -140,20 +140,19 @@ static bool os_mapped(void *p)
 
 /*
  * A lock: 0, or who holds it and whether others wait. One word tells both, so
- * that a signal handler that re-enters malloc, and fork, always know whether
- * the thread they interrupted holds it: that must not hang.
+ * that fork always knows whether the thread that it interrupted holds it.
  */
 struct lock {
-	uintptr_t word; /* any thread, acquire/release */
+	uintptr_t word;  /* any thread, acquire/release */
+	uint32_t strays; /* that sleep for it; relaxed */
 };
 
 #define LOCK_WAITED ((uintptr_t)1)
 #define SPINS 100
 #define FUTEX_WAIT_OWN 128 /* FUTEX_WAIT, _WAKE | FUTEX_PRIVATE_FLAG */
 #define FUTEX_WAKE_OWN 129
-
-static bool forking; /* somebody is inside fork, and holds all locks */
-SLOW void lock_reentered(void);
+#define cpu_relax() \
+	ARCH(__builtin_ia32_pause(), __asm__ volatile("yield" ::: "memory"))
 
 /* This thread: where its TLS is. The futex is the lower half of a word. */
 #define lock_id() ((uintptr_t)&tls)
@@ -163,37 +162,6 @@ INLINE bool lock_mine(const struct lock *l)
 	return (load_relaxed(&l->word) & ~LOCK_WAITED) == lock_id();
 }
 
-/*
- * The word `busy` of a heap: its thread publishes what it freed for others, and
- * fork waits for the end of that, with BUSY_WAITED asleep.
- */
-#define BUSY 1u
-#define BUSY_WAITED 2u
-
-INLINE void busy_begin(struct heap *h)
-{
-	__atomic_fetch_or(&h->busy, BUSY, __ATOMIC_SEQ_CST);
-}
-
-INLINE void busy_end(struct heap *h)
-{
-	uint32_t old = __atomic_exchange_n(&h->busy, 0, __ATOMIC_SEQ_CST);
-
-	if (UNLIKELY(old & BUSY_WAITED))
-		os_call(SYS_futex, &h->busy, FUTEX_WAKE_OWN, 1);
-}
-
-static void busy_wait(struct heap *h)
-{
-	uint32_t old, waited;
-
-	while ((old = __atomic_load_n(&h->busy, __ATOMIC_SEQ_CST)) & BUSY) {
-		waited = old | BUSY_WAITED;
-		if (old == waited || cas(&h->busy, &old, waited))
-			os_call(SYS_futex, &h->busy, FUTEX_WAIT_OWN, waited);
-	}
-}
-
 /* The heap that this thread has, be it traced; STUB or DEAD: none. */
 INLINE struct heap *heap_own(void)
 {
@@ -201,18 +169,210 @@ INLINE struct heap *heap_own(void)
 }
 
 /*
- * A signal handler may come here while its thread publishes. It changes nothing
- * while it waits, and who has the lock may be fork: that is to go on.
+ * What this thread is in the midst of, for a signal handler of its own, which
+ * can't do as usual then: see aside.c. QUICK: its own lists. INSIDE: what it
+ * shares with others; a fork waits for that, and the fast paths miss.
  */
+enum {
+	OUTSIDE,
+	QUICK,
+	INSIDE,
+	INSIDE_STRAY = 4,  /* without a heap; it is counted in `strays` */
+	INSIDE_FAST = 8,   /* the fast paths are to have tls.mine again */
+	INSIDE_BORN = 16,  /* the thread got its heap */
+	INSIDE_PAUSED = 32 /* a handler forks */
+};
+
+/* Forks under way, of all threads, and is something in `aside`? seq_cst */
+static uint32_t forks;
+#define FORKS_ASIDE ((uint32_t)1 << 31)
+static uint32_t strays; /* seq_cst */
+static void heap_born(struct heap *h);
+static void heap_catch_up(void);
+static bool jumped_out(void);
+
+INLINE uintptr_t stack_here(void)
+{
+	uintptr_t sp;
+
+	__asm__ volatile(ARCH("mov %%rsp, %0", "mov %0, sp") : "=r"(sp));
+	return sp;
+}
+
+/* For a handler it happened before. */
+#define in_order() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
+INLINE void busy_begin(bool stray)
+{
+	if (UNLIKELY(stray))
+		__atomic_fetch_add(&strays, 1, __ATOMIC_SEQ_CST);
+	else
+		__atomic_exchange_n(&heap_own()->busy, 1, __ATOMIC_SEQ_CST);
+}
+
+INLINE void busy_end(bool stray)
+{
+	if (UNLIKELY(stray))
+		__atomic_fetch_sub(&strays, 1, __ATOMIC_SEQ_CST);
+	else
+		store_release(&heap_own()->busy, 0);
+}
+
+/* Does any other thread fork? It waits for none that comes from now on. */
+INLINE bool others_fork(void)
+{
+	return (__atomic_load_n(&forks, __ATOMIC_SEQ_CST) & ~FORKS_ASIDE) !=
+	       tls.forks;
+}
+
+/*
+ * Sleep until they don't; false: it takes too long. A handler of the fork may
+ * wait for this very thread. Who found that out once waits for less from then
+ * on, and in the end not at all.
+ */
+SLOW bool forks_outlast(void)
+{
+	static uint32_t patience = 16 * 1000 * 1000; /* ns; relaxed */
+	struct timespec t = { 0, (long)load_relaxed(&patience) };
+	uint32_t now = __atomic_load_n(&forks, __ATOMIC_SEQ_CST);
+
+	if ((now & ~FORKS_ASIDE) == tls.forks)
+		return true;
+	if (t.tv_nsec < 1000)
+		return false;
+	if (os_call(SYS_futex, &forks, FUTEX_WAIT_OWN, now, &t) != -ETIMEDOUT)
+		return true;
+	store_relaxed(&patience, (uint32_t)t.tv_nsec / 2);
+	return false;
+}
+
+INLINE void quick_begin(void)
+{
+	tls.within = (uint32_t)stack_here();
+	tls.inside = QUICK;
+	in_order();
+}
+
+INLINE void quick_end(void)
+{
+	in_order();
+	tls.inside = OUTSIDE;
+}
+
+/* The fast paths have the heap again, if they had it. */
+INLINE void fast_again(uint32_t was)
+{
+	if (was & INSIDE_FAST) {
+		tls.me = tls.mine;
+		in_order();
+		tls.mine = STUB;
+	}
+	in_order();
+}
+
+/* Somebody may be forking: later, or not at all. */
+SLOW bool enter_later(uint32_t as, uint32_t from)
+{
+	while (others_fork()) {
+		busy_end(as & INSIDE_STRAY);
+		if (!forks_outlast()) {
+			fast_again(as);
+			tls.inside = (uint8_t)from;
+			return false;
+		}
+		busy_begin(as & INSIDE_STRAY);
+	}
+	in_order();
+	tls.inside = (uint8_t)as;
+	if (load_relaxed(&forks) & FORKS_ASIDE)
+		heap_catch_up();
+	return true;
+}
+
+/*
+ * To the memory that all threads share, from OUTSIDE or QUICK; with leave_to()
+ * afterwards. False: not now, since this thread is there already, or another
+ * forks.
+ */
+SLOW bool enter_from(uint32_t from)
+{
+	struct heap *h = tls.me;
+	uint32_t as = INSIDE;
+
+	if (tls.inside > from && !jumped_out())
+		return false;
+	quick_begin();
+	if (h != STUB) {
+		as |= INSIDE_FAST;
+		tls.mine = h;
+		in_order();
+		tls.me = STUB;
+	} else if (tls.mine == STUB || tls.mine == DEAD) {
+		as |= INSIDE_STRAY;
+	}
+	busy_begin(as & INSIDE_STRAY);
+	return enter_later(as, from);
+}
+
+SLOW void leave_to(uint32_t from)
+{
+	uint32_t was = tls.inside;
+
+	in_order();
+	tls.inside = QUICK;
+	in_order();
+	busy_end(was & INSIDE_STRAY);
+	fast_again(was);
+	tls.inside = (uint8_t)from;
+	if (was & INSIDE_BORN)
+		heap_born(heap_own());
+}
+
+/* The same from OUTSIDE, and with a heap mostly. */
+INLINE bool enter(void)
+{
+	struct heap *h = tls.me;
+
+	if (UNLIKELY(h == STUB || tls.inside != OUTSIDE))
+		return enter_from(OUTSIDE);
+	tls.within = (uint32_t)stack_here();
+	tls.inside = INSIDE | INSIDE_FAST;
+	in_order();
+	tls.mine = h;
+	in_order();
+	tls.me = STUB;
+	__atomic_exchange_n(&h->busy, 1, __ATOMIC_SEQ_CST);
+	if (LIKELY(!__atomic_load_n(&forks, __ATOMIC_SEQ_CST)))
+		return true;
+	return enter_later(INSIDE | INSIDE_FAST, OUTSIDE);
+}
+
+INLINE void leave(void)
+{
+	struct heap *h = tls.mine;
+
+	if (UNLIKELY(tls.inside != (INSIDE | INSIDE_FAST))) {
+		leave_to(OUTSIDE);
+		return;
+	}
+	in_order();
+	tls.me = h;
+	in_order();
+	tls.mine = STUB;
+	store_release(&h->busy, 0);
+	in_order();
+	tls.inside = OUTSIDE;
+}
+
+/* Who is inside tells a fork, whose handler may hold it, what it waits for. */
 SLOW void lock_wait(struct lock *l)
 {
-	struct heap *h = heap_own();
-	bool busy = load_relaxed(&h->busy);
+	bool stray = tls.inside & INSIDE_STRAY;
+	bool tell = tls.inside & INSIDE && !stray;
 
-	if (lock_mine(l))
-		lock_reentered();
-	if (busy)
-		busy_end(h);
+	if (tell)
+		store_relaxed(&tls.mine->waits, l);
+	__atomic_fetch_add(&l->strays, stray, __ATOMIC_RELAXED);
 	for (unsigned spins = 0;; spins++) {
 		/* Once we slept, others may sleep too: wake them later. */
 		uintptr_t flag = spins < SPINS ? 0 : LOCK_WAITED;
@@ -221,33 +381,26 @@ SLOW void lock_wait(struct lock *l)
 		if (!old && cas(&l->word, &old, lock_id() | flag))
 			break;
 		if (spins < SPINS)
-			ARCH(__builtin_ia32_pause(), __asm__ volatile("yield"));
+			cpu_relax();
 		else if (old & LOCK_WAITED || cas(&l->word, &old, old | flag))
 			os_call(SYS_futex, &l->word, FUTEX_WAIT_OWN,
 				old | flag);
 	}
-	if (busy)
-		busy_begin(h);
-}
-
-INLINE bool lock_try(struct lock *l)
-{
-	uintptr_t zero = 0;
-
-	return LIKELY(cas(&l->word, &zero, lock_id())) ||
-	       (load_relaxed(&forking) && lock_mine(l)); /* by fork */
+	__atomic_fetch_sub(&l->strays, stray, __ATOMIC_RELAXED);
+	if (tell)
+		store_relaxed(&tls.mine->waits, NULL);
 }
 
 INLINE void lock_take(struct lock *l)
 {
-	if (UNLIKELY(!lock_try(l)))
+	uintptr_t zero = 0;
+
+	if (UNLIKELY(!cas(&l->word, &zero, lock_id())))
 		lock_wait(l);
 }
 
 INLINE void lock_drop(struct lock *l)
 {
-	if (UNLIKELY(load_relaxed(&forking)))
-		return; /* we are inside fork, which drops it */
 	if (UNLIKELY(exchange(&l->word, 0) & LOCK_WAITED))
 		os_call(SYS_futex, &l->word, FUTEX_WAKE_OWN, 1);
 }

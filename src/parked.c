@@ -20,7 +20,7 @@ static struct heap *parked_take(void)
 		add_relaxed(&heaps.idle, -1u);
 		heaps.parked = h->parked;
 		if (!h->parked)
-			heaps.last = &heaps.parked;
+			heaps.last = NULL;
 	}
 	lock_drop(&heaps.lock);
 	return h;
@@ -31,7 +31,7 @@ static void parked_add(struct heap *h, bool last)
 {
 	add_relaxed(&heaps.idle, 1);
 	h->parked = last ? NULL : heaps.parked;
-	*(last ? heaps.last : &heaps.parked) = h;
+	*(last && heaps.last ? heaps.last : &heaps.parked) = h;
 	if (!h->parked)
 		heaps.last = &h->parked;
 }

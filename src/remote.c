@@ -13,7 +13,7 @@
 #define BATCH_BYTES (8 * KIB)
 #define EMPTIED_MAX (2 * MIB) /* of slabs that wait for a sleeping owner */
 
-/* All heaps. Who has this lock must not wait for os.lock: see lock_both. */
+/* All heaps. Who has os.lock must not wait for this one. */
 static struct {
 	struct lock lock;
 	struct heap *parked, **last; /* without a thread */
@@ -23,24 +23,12 @@ static struct {
 	uint32_t pid;         /* of the process, since its first heap */
 	bool lost;            /* a fork left some behind: see parked.c */
 	bool torn;            /* it did: calls may have been half done */
-} heaps = { .last = &heaps.parked };
+} heaps; /* without a value to begin with: no page of its own in a child */
 
-/*
- * Both locks. Nobody waits for one of them with the other, except a handler
- * that forks: its thread may hold either.
- */
 static void lock_both(void)
 {
-	for (;;) {
-		lock_take(&heaps.lock);
-		if (lock_try(&os.lock))
-			return;
-		lock_drop(&heaps.lock);
-		lock_take(&os.lock);
-		if (lock_try(&heaps.lock))
-			return;
-		lock_drop(&os.lock);
-	}
+	lock_take(&heaps.lock);
+	lock_take(&os.lock);
 }
 
 /* Is it that of a thread which a fork left in the parent? */
@@ -156,7 +144,7 @@ static struct wrong remote_publish(struct batch *e)
 	return wrong;
 }
 
-/* Under the lock, which fork takes; then tell what is wrong. */
+/* Of slabs that are nobody's; then tell what is wrong. */
 static void remote_publish_locked(struct batch *e)
 {
 	struct wrong wrong;
@@ -183,28 +171,16 @@ INLINE bool slab_lost(const struct slab *s)
 	return load_relaxed(&heaps.lost) && heap_lost(s->heap);
 }
 
-/*
- * fork copies memory page by page while other threads run: a batch whose word
- * is copied later than its links would be broken in the child. So fork waits
- * until nobody publishes, and publishing waits while somebody forks.
- */
 static void remote_send(struct heap *h, struct batch *e)
 {
 	struct wrong wrong;
 
-	/* On loan, or parked: not the one that pauses. */
+	/* On loan, or parked */
 	if (h != heap_own() || UNLIKELY(slab_lost(e->slab))) {
 		remote_publish_locked(e);
 		return;
 	}
-	busy_begin(h);
-	while (UNLIKELY(__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) &&
-	       !lock_mine(&heaps.lock)) {
-		lock_take(&heaps.lock); /* not busy while it waits */
-		lock_drop(&heaps.lock);
-	}
 	wrong = remote_publish(e);
-	busy_end(h);
 	if (UNLIKELY(wrong.what != NULL))
 		list_report(wrong);
 }

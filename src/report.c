@@ -153,9 +153,3 @@ SLOW _Noreturn void die(const char *what, const void *p)
 	report(what, p, (struct facts){ 0 });
 	abort();
 }
-
-SLOW void lock_reentered(void)
-{
-	die("malloc called by a signal handler that interrupted malloc, at",
-	    __builtin_return_address(0));
-}

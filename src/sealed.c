@@ -34,7 +34,7 @@ INLINE void *sealed_take(size_t k, size_t n, const struct steps *steps,
 }
 
 /* Is there a block of `n` bytes in the magazine? NULL: the long way. */
-INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
+INLINE void *sealed_pick(size_t n, const void *caller, bool deep)
 {
 	size_t tail = TAIL(deep), k;
 
@@ -50,6 +50,19 @@ INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
 	return sealed_take(k, n, POISON_STEPS_LARGE, caller, deep);
 }
 
+/* The same, from outside. */
+INLINE void *sealed_pop(size_t n, const void *caller, bool deep)
+{
+	void *p;
+
+	if (UNLIKELY(tls.inside))
+		return NULL;
+	quick_begin();
+	p = sealed_pick(n, caller, deep);
+	quick_end();
+	return p;
+}
+
 NOINLINE void *sealed_get(size_t n, const void *caller)
 {
 	return DEEP ? sealed_pop(n, caller, true) :
@@ -61,9 +74,15 @@ NOINLINE void *sealed_get_aligned(size_t n, size_t align, const void *caller)
 {
 	size_t room = (n > GRAIN ? n : GRAIN) + config.tail;
 	size_t k = GRAIN * class_aligned(room, align);
+	void *p;
 
-	return DEEP ? sealed_take(k, n, poison_steps(k, true), caller, true) :
-		      sealed_take(k, n, poison_steps(k, false), caller, false);
+	if (UNLIKELY(tls.inside))
+		return NULL;
+	quick_begin();
+	p = DEEP ? sealed_take(k, n, poison_steps(k, true), caller, true) :
+		   sealed_take(k, n, poison_steps(k, false), caller, false);
+	quick_end();
+	return p;
 }
 
 /* Room for `n` bytes and what is behind them. */
@@ -192,14 +211,37 @@ INLINE void sealed_drop(struct seal *seal, void *p, struct own own,
 		heap_drop(tls.mine, p);
 }
 
+/* What the quarantine gives back may be anybody's. */
+INLINE bool sealed_begin(bool deep)
+{
+	if (deep)
+		return enter();
+	if (UNLIKELY(tls.inside))
+		return false;
+	quick_begin();
+	return true;
+}
+
+INLINE void sealed_end(bool deep)
+{
+	if (deep)
+		leave();
+	else
+		quick_end();
+}
+
 /* Free the thread's own block; false: the long way. */
 INLINE bool sealed_push(void *p, const void *caller, bool deep, bool any)
 {
 	struct own own = { NULL, 0 };
-	struct seal *seal = sealed_own(p, seal_key(p), &own, deep, any);
+	struct seal *seal;
 
+	if (UNLIKELY(!sealed_begin(deep)))
+		return false;
+	seal = sealed_own(p, seal_key(p), &own, deep, any);
 	if (LIKELY(seal != NULL))
 		sealed_drop(seal, p, own, caller, deep);
+	sealed_end(deep);
 	return seal;
 }
 
@@ -209,9 +251,8 @@ NOINLINE bool sealed_put(void *p, const void *caller)
 }
 
 /* realloc of the thread's own block; NULL: the long way. */
-static void *sealed_resize(void *p, size_t n, const void *caller)
+static void *sealed_fit(void *p, size_t n, const void *caller, bool deep)
 {
-	bool deep = DEEP;
 	uint64_t key = seal_key(p);
 	struct own own;
 	struct seal *seal = sealed_own(p, key, &own, deep, false);
@@ -226,13 +267,26 @@ static void *sealed_resize(void *p, size_t n, const void *caller)
 		return p;
 	}
 	if (seal && n > seal_room(seal, p))
-		q = sealed_get(n, caller);
+		q = deep ? sealed_pick(n, caller, true) :
+			   sealed_pick(n, caller, false);
 	if (q) {
 		memcpy(q, p, seal_room(seal, p) - seal_pad(seal, key));
 		if (UNLIKELY(tls.mine->shrunk))
 			fickle_moved(tls.mine, p, q, true);
 		sealed_drop(seal, p, own, caller, deep);
 	}
+	return q;
+}
+
+static void *sealed_resize(void *p, size_t n, const void *caller)
+{
+	bool deep = DEEP;
+	void *q;
+
+	if (UNLIKELY(!sealed_begin(deep)))
+		return NULL;
+	q = sealed_fit(p, n, caller, deep);
+	sealed_end(deep);
 	return q;
 }
 

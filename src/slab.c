@@ -278,20 +278,25 @@ NOINLINE void slab_event(struct slab *s)
 {
 	unsigned others = remote_count(load_relaxed(&s->remote));
 	struct mag *m = &s->heap->mag[s->cls];
+	uint32_t from = tls.inside;
 
 	if (s->state == SLAB_ACTIVE || s->state >= SLAB_ZOMBIE)
 		return;
+	if (from < INSIDE && !enter_from(from))
+		return; /* the next free comes here, too */
 	if (s->nfree + others >= slab_whole(s) && !doubtful) {
 		slab_release(s, false);
 	} else if (s->state != SLAB_PARTIAL) {
 		partial_add(s, others);
 	} else {
 		s->trigger = (uint16_t)(slab_whole(s) - others);
-		if (load_relaxed(&os.chunks) < SPARSE_CHUNKS)
-			return;
-		m->max = MAG_MIN; /* until refills show otherwise */
-		mag_flush(m);
+		if (load_relaxed(&os.chunks) >= SPARSE_CHUNKS) {
+			m->max = MAG_MIN; /* until refills show otherwise */
+			mag_flush(m);
+		}
 	}
+	if (from < INSIDE)
+		leave_to(from);
 }
 
 /* Take back a checked block. */

@@ -49,6 +49,8 @@ static void count_heap(struct census *n, const struct heap *h)
 static void take_census(struct census *n)
 {
 	memset(n, 0, sizeof(*n));
+	if (!enter()) /* in a handler: nothing can be looked at */
+		return;
 	lock_both();
 	n->chunks = os.chunks;
 	n->arena = os.arena;
@@ -67,6 +69,7 @@ static void take_census(struct census *n)
 		count_extent(n, p);
 	lock_drop(&os.lock);
 	lock_drop(&heaps.lock);
+	leave();
 	for (unsigned c = 1; c < CLASSES; c++) {
 		/* Read at different moments, it must not go negative. */
 		if (n->free[c] > n->carved[c])
@@ -170,8 +173,11 @@ static int stat_xml(int flags, FILE *out)
 static int stat_trim(void)
 {
 	struct heap *h;
+	bool any;
 
 	engine_init();
+	if (!enter())
+		return 0;
 	h = OPT(direct) ? NULL : heap_enter();
 	if (h)
 		held_flush(h);
@@ -179,5 +185,7 @@ static int stat_trim(void)
 	if (h)
 		heap_empty(h);
 	heap_leave(h);
-	return cache_empty(SPARE_MAX) > 0;
+	any = cache_empty(SPARE_MAX) > 0;
+	leave();
+	return any;
 }

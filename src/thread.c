@@ -34,10 +34,16 @@ static void thread_exit(void *arg)
 		h->leaving = true;
 		return;
 	}
+	if (!enter())
+		return; /* a fork waits for us: see heaps_reap */
 	remote_flush(h);
+	leave();
 	tls.me = STUB;
 	tls.mine = DEAD;
+	if (!enter())
+		return;
 	heap_park(h);
+	leave();
 }
 
 static struct heap *heap_new(void)
@@ -54,7 +60,7 @@ static struct heap *heap_new(void)
 		add_relaxed(&heaps.count, 1);
 		h->tag = heaps.count << TAG_ID_SHIFT;
 		h->all = heaps.all;
-		heaps.all = h;
+		store_release(&heaps.all, h); /* fork looks without the lock */
 	}
 	lock_drop(&heaps.lock);
 	if (h && full)
@@ -88,8 +94,10 @@ static void heaps_reap(void)
 
 		if (owner >> 32 == heaps.pid &&
 		    os_call(SYS_tgkill, heaps.pid, (uint32_t)owner) == -ESRCH &&
-		    cas(&h->owner, &owner, 0))
+		    cas(&h->owner, &owner, 0)) {
+			store_relaxed(&h->busy, 0);
 			heap_park(h);
+		}
 	}
 }
 
@@ -133,62 +141,160 @@ static void watch_exit(struct heap *h)
 	errno = err;
 }
 
-/* The locks were ours before: a signal handler forks. Under the locks. */
-static bool fork_had_heaps, fork_had_os;
-
-/* Wait until no other thread is publishing a batch, or each that is sleeps. */
-static void fork_wait(void)
+/*
+ * A handler jumped out of a call that was inside, and that never ends: the call
+ * that comes now is not deeper in the stack. It is as if it had ended, unless
+ * it has a lock.
+ */
+SLOW bool jumped_out(void)
 {
-	const struct heap *self = heap_own();
+	stack_t s = { .ss_flags = SS_ONSTACK };
 
-	for (struct heap *h = heaps.all; h; h = h->all)
-		if (h != self)
-			busy_wait(h);
+	if ((int32_t)((uint32_t)stack_here() - tls.within) < 0 ||
+	    lock_mine(&os.lock) || lock_mine(&heaps.lock) ||
+	    os_failed(os_call(SYS_sigaltstack, NULL, &s)) ||
+	    s.ss_flags & SS_ONSTACK)
+		return false;
+	if (tls.inside & INSIDE)
+		leave();
+	tls.inside = OUTSIDE;
+	return true;
 }
 
-static void fork_prepare(void)
-{
-	bool had_heaps = lock_mine(&heaps.lock);
-	bool had_os = lock_mine(&os.lock);
+/* -- fork */
 
-	if (!had_heaps && !had_os)
-		lock_both();
-	else if (!had_heaps)
-		lock_take(&heaps.lock);
-	else if (!had_os)
-		lock_take(&os.lock);
-	fork_had_heaps = had_heaps;
-	fork_had_os = had_os;
-	__atomic_store_n(&forking, true, __ATOMIC_SEQ_CST);
-	fork_wait();
+#define NAP 50000   /* ns */
+#define NAPS 100000 /* at most: some seconds */
+
+/* Let others go on for a moment; false: they had their time. */
+static bool fork_nap(unsigned *naps)
+{
+	struct timespec t = { 0, NAP };
+
+	if (*naps >= NAPS)
+		return false;
+	if ((*naps)++ < SPINS)
+		cpu_relax();
+	else
+		os_call(SYS_nanosleep, &t, NULL);
+	return true;
 }
 
-static void fork_done(void)
+/* A handler forks, amid a change that can be seen. */
+static bool fork_holds(void)
 {
-	__atomic_store_n(&forking, false, __ATOMIC_SEQ_CST);
-	if (!fork_had_os)
-		lock_drop(&os.lock);
-	if (!fork_had_heaps)
-		lock_drop(&heaps.lock);
+	return lock_mine(&os.lock) || lock_mine(&heaps.lock);
 }
 
 /*
- * The child has one thread; nobody waits for the locks. The heaps of threads
- * that are gone are left as they are, until they are needed: see parked.c.
+ * There is a fork more, or fewer. To a handler that is one step. Who forks in a
+ * handler, amid a call, is out of the way of others that fork: unless he has a
+ * lock, nothing is half done.
+ */
+static void forks_add(uint32_t n)
+{
+	uint64_t all = ~(uint64_t)0, old = 0;
+	bool stray = tls.inside & INSIDE_STRAY;
+
+	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, sizeof(all));
+	tls.forks += n;
+	__atomic_fetch_add(&forks, n, __ATOMIC_SEQ_CST);
+	if (tls.forks == 1 && n == 1 && tls.inside & INSIDE && !fork_holds() &&
+	    (stray || heap_own()->busy)) {
+		busy_end(stray);
+		tls.inside |= INSIDE_PAUSED;
+	} else if (!tls.forks && tls.inside & INSIDE_PAUSED) {
+		busy_begin(stray);
+		tls.inside &= ~INSIDE_PAUSED;
+	}
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(all));
+}
+
+/* Is it about to change something? Not while it waits for a lock of ours. */
+static bool in_the_way(const struct heap *h)
+{
+	const struct lock *l;
+
+	if (!__atomic_load_n(&h->busy, __ATOMIC_SEQ_CST))
+		return false;
+	l = load_relaxed(&h->waits);
+	return !l || !lock_mine(l);
+}
+
+/* The same of those without a heap. */
+static bool strays_in_the_way(void)
+{
+	uint32_t n = __atomic_load_n(&strays, __ATOMIC_SEQ_CST);
+	bool own = tls.inside & INSIDE_STRAY && !(tls.inside & INSIDE_PAUSED);
+
+	n -= lock_mine(&os.lock) ? load_relaxed(&os.lock.strays) : 0;
+	n -= lock_mine(&heaps.lock) ? load_relaxed(&heaps.lock.strays) : 0;
+	return (int32_t)(n - own) > 0;
+}
+
+/*
+ * The kernel copies memory page by page while other threads run. So they have
+ * to be out of what is shared, and what a thread has for itself is to be proof
+ * against that. They go there again when the fork is over, or do without: it
+ * waits for no thread that waits for it. Two handlers may, each with a lock:
+ * hence the end of patience.
+ */
+static void fork_prepare(void)
+{
+	struct heap *self = heap_own();
+	unsigned naps = tls.inside ? NAPS - NAPS / 10 : 0;
+
+	forks_add(1);
+	for (struct heap *h = load_acquire(&heaps.all); h; h = h->all)
+		while (h != self && in_the_way(h) && fork_nap(&naps))
+			;
+	while (strays_in_the_way() && fork_nap(&naps))
+		;
+}
+
+/* A call that the handler interrupted goes on when nobody forks. */
+static void fork_resume(void)
+{
+	bool stray = tls.inside & INSIDE_STRAY, wait = true;
+	unsigned naps = 0;
+
+	while (wait && others_fork()) {
+		busy_end(stray);
+		wait = fork_nap(&naps);
+		busy_begin(stray);
+	}
+}
+
+static void fork_parent(void)
+{
+	bool paused = tls.inside & INSIDE_PAUSED;
+
+	forks_add(-1u);
+	os_call(SYS_futex, &forks, FUTEX_WAKE_OWN, INT_MAX);
+	if (paused && !tls.forks)
+		fork_resume();
+}
+
+/*
+ * The child has one thread. The heaps of those that are gone are left as they
+ * are, until they are needed: see parked.c.
  */
 static void fork_child(void)
 {
 	struct heap *self = heap_own();
 
-	os.lock.word = heaps.lock.word = lock_id();
+	os.lock = (struct lock){ lock_mine(&os.lock) ? lock_id() : 0, 0 };
+	heaps.lock = (struct lock){ lock_mine(&heaps.lock) ? lock_id() : 0, 0 };
 	heaps.pid = (uint32_t)os_pid();
 	if (self != STUB && self != DEAD)
 		store_relaxed(&self->owner, owner_self());
 	for (struct heap *h = heaps.all; h; h = h->all)
 		if (h != self && h->busy)
 			h->busy = 0; /* it was about to wait for us */
+	strays = tls.inside & INSIDE_STRAY && !(tls.inside & INSIDE_PAUSED);
 	heaps.lost = heaps.count > heaps.idle + (self != STUB && self != DEAD);
-	fork_done();
+	forks = tls.forks | (forks & FORKS_ASIDE);
+	forks_add(-1u);
 	output_forked(&log_out);
 	output_forked(&stats_out);
 	memset(&tally, 0, sizeof(tally));
@@ -207,26 +313,32 @@ static void watch_fork(void)
 		done = true;
 		heaps.pid = (uint32_t)os_pid();
 		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
-		pthread_atfork(fork_prepare, fork_done, fork_child);
+		pthread_atfork(fork_prepare, fork_parent, fork_child);
 	}
 }
 
 /* The heap of this thread, or one on loan; NULL when memory is out. */
 static struct heap *heap_enter(void)
 {
-	struct heap *h = tls.me;
+	struct heap *h = tls.mine;
 
-	if (LIKELY(h != STUB))
+	if (LIKELY(h != STUB && h != DEAD))
 		return h;
-	if (tls.mine != STUB && tls.mine != DEAD)
-		return tls.mine;
 	h = heap_obtain();
-	if (!h || tls.mine == DEAD)
-		return h;
-	*(tracing || config.slow ? &tls.mine : &tls.me) = h;
+	if (h && tls.mine != DEAD) {
+		tls.mine = h;
+		tls.inside |= INSIDE_BORN;
+		if (!tracing && !config.slow)
+			tls.inside |= INSIDE_FAST;
+	}
+	return h;
+}
+
+/* Its first call is over: what these call may allocate. */
+static void heap_born(struct heap *h)
+{
 	watch_fork();
 	watch_exit(h);
-	return h;
 }
 
 static void heap_leave(struct heap *h)

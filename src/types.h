@@ -91,6 +91,7 @@ struct mapping {
 	bool direct;      /* made by ALLOC_DIRECT: has the size it has */
 	bool trap;        /* see trap_alloc; direct, too */
 	bool sealed;      /* what is behind `asked` is known */
+	bool aside;       /* in no account: see aside.c */
 	void *user;       /* what malloc returned; last: an underflow shows */
 };
 _Static_assert(sizeof(struct mapping) == HEADER, "user memory is aligned");
@@ -140,7 +141,7 @@ struct heap {
 	uint32_t ticks;          /* refills so far */
 	struct slab *inbox;      /* slabs with news; any thread, acq/rel */
 	size_t emptied;          /* bytes of slabs with nothing but news */
-	uint32_t busy;           /* publishing: see busy_begin; seq_cst */
+	uint32_t busy;           /* its thread is inside; seq_cst */
 	bool leaving;            /* its thread ends */
 	struct mag mag[CLASSES]; /* [0] stays empty: malloc(0) is slow */
 	struct slab *partial[CLASSES];
@@ -161,6 +162,7 @@ struct heap {
 	struct heap *parked;       /* next without a thread; heaps.lock */
 	struct heap *all;          /* next of all; constant */
 	uint64_t owner;            /* its thread, see owner_self; relaxed */
+	struct lock *waits;        /* its thread sleeps for it; relaxed */
 	int64_t until;             /* blocks to hand out before a sample */
 	uint64_t stock[STOCK];     /* freed extents: address << 16 | lines */
 	struct fickle fickle[FICKLE];
@@ -199,9 +201,13 @@ static const struct heap stub[] = {
 
 /*
  * `me` is all that a fast path reads. On the stub, `mine` is, too, before
- * the first heap, DEAD after the last, else that of a thread that is traced.
+ * the first heap, DEAD after the last, else that of a thread that is traced,
+ * or inside.
  */
 static __thread struct {
 	struct heap *me, *mine;
-} tls __attribute__((tls_model("initial-exec"))) = { STUB, STUB };
-_Static_assert(sizeof(tls) <= 16, "static TLS is scarce: dlopen needs it");
+	uint32_t within; /* where its stack was when it went inside */
+	uint8_t inside;  /* see enter */
+	uint8_t forks;   /* that this thread has under way */
+} tls __attribute__((tls_model("initial-exec"))) = { STUB, STUB, 0, 0, 0 };
+_Static_assert(sizeof(tls) <= 24, "static TLS is scarce: dlopen needs it");

@@ -189,14 +189,14 @@ mistakes() # MODEL
 @test "model: mistakes of fork and its other side are found" {
 	found fork NO_BUSY
 	found fork LATE_BUSY
+	found fork NO_PATIENCE
+	found fork LATE_FORKS
+	found fork NO_WAITS
 	found fork NO_PAUSE
-	found fork LATE_FORKING
+	found fork HELD_PAUSE
+	found fork NO_RESUME
 	found fork LATE_DONE
-	found fork NO_LOCK
-	found fork NOT_MINE
-	found fork DROP_ALL
-	found fork WAIT_HOLDING
-	found fork EARLY_HAD
+	found fork EARLY_LEAVE
 }
 
 @test "model: the words of extents, two threads" {

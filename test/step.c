@@ -6,15 +6,16 @@
  * The first malloc of a size is followed by single steps of the processor, and
  * a signal whose handler allocates the same size sent to it where it stands.
  * Or a later one, when some blocks are free, or a free.
- * It may go well, or end with the allocator's line and abort(); a crash, a hang
- * or blocks that overlap are failures.
+ * It goes well, but for the few instructions that take a block off a list:
+ * there it may end with the allocator's line and abort(). A crash, a hang or
+ * blocks that overlap are failures.
  */
 #include "test.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/ptrace.h>
 
-enum { HELD = 64, BLOCKS = 600, FREED = 16 };
+enum { HELD = 64, BLOCKS = 600, FREED = 16, FEW = 8 };
 
 static size_t size;
 static const char *later = "";
@@ -129,7 +130,6 @@ int main(int argc, char **argv)
 	while (interrupt(steps))
 		steps += stride;
 	printf("%ld steps, %ld of %ld went well\n", steps, good, tried);
-	/* Most of a process's first malloc is under a lock. */
-	CHECKF(tried > 20 && good > tried / 8, "%ld of %ld", good, tried);
+	CHECKF(tried > 20 && tried - good <= FEW, "%ld of %ld", good, tried);
 	return 0;
 }

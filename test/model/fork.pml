@@ -1,245 +1,289 @@
 /*
- * fork.pml - fork beside threads that publish, as src/{os,remote,thread}.c
- * have it, for spin.
+ * fork.pml - fork beside threads that are inside, as src/{os,thread}.c have it,
+ * for spin.
  *
- * One thread forks; one sends batches, one that has exited frees alone, one
- * allocates, one takes a census. A signal may come to any one of the last
- * four, wherever it stands: its handler forks. (Two that hold a lock each
- * would wait for one another.) While memory is copied nobody may publish, and
- * nobody may wait for ever. As in remote.pml a step is an atomic operation.
+ * One thread forks, and a handler of its fork waits for another; one publishes,
+ * one has a lock, one takes both. A signal may come to any of these three,
+ * wherever it stands: its handler forks. (Two that hold a lock each would wait
+ * for one another, for some seconds; so would who forks in a handler amid a
+ * change, and another fork whose handler waits for him.) While memory is copied nobody may be
+ * amid a change, but who is in a fork of his own, and nobody waits for ever. A
+ * step is an atomic operation.
  */
 #ifndef BUG
 #define BUG 0		/* one of these, to see that it is found */
 #endif
-#define NO_BUSY 1	/* remote_send doesn't say that it publishes */
-#define LATE_BUSY 2	/* remote_send looks at `forking`, then says so */
-#define NO_PAUSE 3	/* lock_wait leaves it busy */
-#define LATE_FORKING 4	/* fork_prepare waits, then sets `forking` */
-#define LATE_DONE 5	/* fork_done drops the locks, then clears it */
-#define NO_LOCK 6	/* remote_free_alone without the lock */
-#define NOT_MINE 7	/* fork_prepare takes locks that are its own */
-#define DROP_ALL 8	/* fork_done drops what it did not take */
-#define WAIT_HOLDING 9	/* lock_both waits for one lock with the other */
-#define EARLY_HAD 10	/* fork_prepare notes what it had before it waits */
+#define NO_BUSY 1	/* enter() doesn't say that it is inside */
+#define LATE_BUSY 2	/* enter() looks at `forks`, then says so */
+#define NO_PATIENCE 3	/* enter() waits for a fork, however long */
+#define LATE_FORKS 4	/* fork_prepare waits, then counts itself */
+#define NO_WAITS 5	/* lock_wait doesn't say what it waits for */
+#define NO_PAUSE 6	/* a handler that forks is in the way of others */
+#define HELD_PAUSE 7	/* it is not, although it has a lock */
+#define NO_RESUME 8	/* what it interrupted goes on while others fork */
+#define LATE_DONE 9	/* who was paused is busy after he is no fork */
+#define EARLY_LEAVE 10	/* leave() before the lock is dropped */
 #define bug(name) (BUG == name)
 
 #define HEAPS 0
 #define OS 1
+#define THREADS 5
+#define SENDER 2
 byte held[2];		/* by whom */
-bool forking;
-bool busy;		/* of the sender's heap; the others never are */
-bool had_heaps, had_os; /* the static ones */
+byte forks;
+byte own[THREADS];
+bool busy[THREADS];
+bool paused[THREADS];
+byte waits[THREADS];	/* for which lock, plus one */
 
 /* For the proof */
-bool copying;
-bool signalled;
+bool amid[THREADS];	/* a change that must be seen whole or not at all */
+byte copying;
+byte signals, holders;
+bool frozen[THREADS];	/* in a fork of its own, and until it goes on */
+bool wanted, gone;
 
 #define me _pid
-#define SENDER 2
 #define mine(l) (held[l] == me)
+#define holds (mine(HEAPS) || mine(OS))
+#define others (forks != own[me])
 
-/*
- * What is the caller's own already is waited for until the end of the run. Who
- * has to wait is not busy meanwhile: that may be a handler, amid a publication.
- */
 inline lock_take(l)
 {
 	if
 	:: d_step { !held[l] -> held[l] = me }
-	:: held[l] && me == SENDER && busy ->
-		busy = bug(NO_PAUSE);
+	:: held[l] ->
+		waits[me] = (bug(NO_WAITS) -> 0 : l + 1);
 		d_step { !held[l] -> held[l] = me };
-		busy = 1
+		waits[me] = 0
 	fi
 }
 
-/* Inside fork the locks stay; no other thread has any then. */
-inline lock_drop(l)
-{
-	if
-	:: forking
-	:: !forking -> d_step { assert(mine(l)); held[l] = 0 }
-	fi
-}
+#define lock_drop(l)	held[l] = 0
 
-/* Both; one is not waited for with the other, which a handler may have. */
-inline lock_both()
+/* `in` tells whether it is; with patience, or without. */
+inline enter()
 {
-	l = HEAPS;
+	in = 0;
 	do
-	:: lock_take(l);
-		if
-		:: d_step { !held[1 - l] -> held[1 - l] = me } -> break
-		:: held[1 - l] && !bug(WAIT_HOLDING) ->
-			lock_drop(l);
-			l = 1 - l
-		fi
-	od;
-	l = HEAPS
-}
-
-/* `self` is whether the caller sends: it doesn't wait for itself. */
-inline fork_wait(self)
-{
-	self || !busy
-}
-
-inline fork_prepare(self)
-{
-	d_step { h = mine(HEAPS); o = mine(OS) };
-#if bug(EARLY_HAD)
-	had_heaps = h;
-	had_os = o;
-#endif
-	if
-	:: bug(NOT_MINE) || !h && !o -> lock_both()
-	:: !bug(NOT_MINE) && !h && o -> lock_take(HEAPS)
-	:: !bug(NOT_MINE) && h && !o -> lock_take(OS)
-	:: !bug(NOT_MINE) && h && o
-	fi;
-#if !bug(EARLY_HAD)
-	had_heaps = h;
-	had_os = o;
-#endif
-#if bug(LATE_FORKING)
-	fork_wait(self);
-	forking = 1
+	::
+#if bug(LATE_BUSY)
+		!others;
+		busy[me] = 1;
+		in = 1;
+		break
 #else
-	forking = 1;
-	fork_wait(self)
+		busy[me] = !bug(NO_BUSY);
+		if
+		:: !others -> in = 1; break
+		:: others ->
+			busy[me] = 0;
+			if
+			:: !others
+#if !bug(NO_PATIENCE)
+			:: true -> break
+#endif
+			fi
+		fi
+#endif
+	od
+}
+
+#define leave() busy[me] = 0
+
+#define out_of_the_way(t) \
+	(t == me || !busy[t] || (waits[t] && held[waits[t] - 1] == me))
+
+inline fork_wait()
+{
+	out_of_the_way(1);
+	out_of_the_way(2);
+	out_of_the_way(3);
+	out_of_the_way(4)
+}
+
+inline forks_count()
+{
+	d_step {
+		forks++;
+		own[me]++;
+		frozen[me] = 1;
+		if
+		:: busy[me] && (!holds || bug(HELD_PAUSE)) &&
+		   !bug(NO_PAUSE) ->
+			busy[me] = 0;
+			paused[me] = 1
+		:: else
+		fi
+	}
+}
+
+inline fork_prepare()
+{
+#if bug(LATE_FORKS)
+	fork_wait();
+	forks_count()
+#else
+	forks_count();
+	fork_wait()
 #endif
 }
 
-inline fork_done()
+#define changes(t) (t != me && amid[t] && !frozen[t])
+
+inline copy()
 {
-#if !bug(LATE_DONE)
-	forking = 0;
-#endif
-	if
-	:: !had_os || bug(DROP_ALL) -> lock_drop(OS)
-	:: else
-	fi;
-	if
-	:: !had_heaps || bug(DROP_ALL) -> lock_drop(HEAPS)
-	:: else
-	fi;
+	d_step {
+		assert(!changes(1) && !changes(2) && !changes(3) &&
+		       !changes(4));
+		/* For who has a lock a fork of his own is no excuse. */
+		assert(!held[HEAPS] || mine(HEAPS) ||
+		       (mine(OS) && waits[held[HEAPS]] == OS + 1));
+		assert(!held[OS] || mine(OS));
+		copying++
+	};
+	copying--
+}
+
+inline fork_parent()
+{
 #if bug(LATE_DONE)
-	forking = 0;
+	d_step { forks--; own[me]-- };
+	if
+	:: paused[me] -> paused[me] = 0; busy[me] = 1
+	:: else
+	fi;
+	frozen[me] = 0
+#else
+	d_step {
+		forks--;
+		own[me]--;
+		was = paused[me];
+		if
+		:: paused[me] -> paused[me] = 0; busy[me] = 1
+		:: else
+		fi
+	};
+	do
+	:: !was || !others || bug(NO_RESUME) -> break
+	:: was && others && !bug(NO_RESUME) ->
+		busy[me] = 0;
+		!others;
+		busy[me] = 1
+	od;
+	frozen[me] = own[me] > 0;
+	was = 0
 #endif
-	h = 0;
-	o = 0
 }
 
-inline fork(self)
-{
-	fork_prepare(self);
-	d_step { assert(mine(HEAPS) && mine(OS) && !copying); copying = 1 };
-	copying = 0;
-	fork_done()
-}
-
-/* One signal at a time */
-inline interrupted(self)
+/* A signal: the handler forks. */
+inline interrupted()
 {
 	if
-	:: d_step { !signalled -> signalled = 1 } ->
-		fork(self);
-		signalled = 0
+	:: d_step {
+		signals < 2 && (!holds || !holders) ->
+			signals++;
+			h = holds;
+			holders = holders + h
+	   } ->
+		fork_prepare();
+		copy();
+		fork_parent();
+		d_step {
+			signals--;
+			holders = holders - h;
+			h = 0
+		}
 	:: true
 	fi
 }
 
-/* Links, then the cas: not while somebody copies them. */
-inline publish(self)
+inline change()
 {
-	assert(!copying);
-	interrupted(self);
-	assert(!copying)
+	d_step { assert(!copying); amid[me] = 1 };
+	interrupted();
+	d_step { assert(!copying); amid[me] = 0 }
 }
 
-#define FORKS bool h, o; bit l
+#define CALLS bool in, was, h
 
+/* A handler of its fork waits until another has done something. */
 proctype forker()
 {
-	FORKS;
+	bool was;
 
 	do
-	:: fork(0)
+	:: fork_prepare();
+		if
+		:: wanted = 1;
+			(!wanted || gone || (frozen[SENDER] && !own[SENDER]))
+		:: true
+		fi;
+		copy();
+		fork_parent()
 	:: break
 	od
 }
 
-/* remote_send */
+/* Publishes: no lock, and links before the word that leads to them. */
 proctype sender()
 {
-	FORKS;
+	CALLS;
 
 	do
-	:: do
-#if bug(LATE_BUSY)
-		:: !forking -> busy = 1; break
-		:: forking ->
-			lock_take(HEAPS);
-			lock_drop(HEAPS)
-#else
-		:: busy = !bug(NO_BUSY);
-			interrupted(1);
-			if
-			:: !forking -> break
-			:: forking ->
-				lock_take(HEAPS);
-				interrupted(1);
-				lock_drop(HEAPS)
-			fi
-#endif
-		od;
-		publish(1);
-		busy = 0
+	:: enter();
+		if
+		:: in ->
+			interrupted();
+			change();
+			leave()
+		:: else
+		fi;
+		wanted = 0
 	:: break
-	od
+	od;
+	gone = 1
 }
 
-/* remote_free_alone */
-proctype exited()
-{
-	FORKS;
-
-	do
-	::
-#if bug(NO_LOCK)
-		publish(0)
-#else
-		lock_take(HEAPS);
-		publish(0);
-		lock_drop(HEAPS)
-#endif
-	:: break
-	od
-}
-
-/* units_take and others */
 proctype allocates()
 {
-	FORKS;
+	CALLS;
 
 	do
-	:: lock_take(OS);
-		interrupted(0);
-		lock_drop(OS)
+	:: enter();
+		if
+		:: in ->
+			lock_take(OS);
+			change();
+#if bug(EARLY_LEAVE)
+			leave();
+			lock_drop(OS)
+#else
+			lock_drop(OS);
+			leave()
+#endif
+		:: else
+		fi
 	:: break
 	od
 }
 
-/* take_census */
-proctype counts()
+proctype adopts()
 {
-	FORKS;
+	CALLS;
 
 	do
-	:: lock_both();
-		interrupted(0);
-		lock_drop(OS);
-		lock_drop(HEAPS)
+	:: enter();
+		if
+		:: in ->
+			lock_take(HEAPS);
+			lock_take(OS);
+			change();
+			lock_drop(OS);
+			lock_drop(HEAPS);
+			leave()
+		:: else
+		fi
 	:: break
 	od
 }
@@ -249,8 +293,7 @@ init
 	atomic {
 		run forker();
 		run sender();
-		run exited();
 		run allocates();
-		run counts()
+		run adopts()
 	}
 }
