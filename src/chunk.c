@@ -82,7 +82,7 @@ static bool victim_choose(struct victim *v, bool want, bool refused)
 	if (from == &os.pages) {
 		v->start = extent_start((struct extent *)s);
 		v->len = extent_len((struct extent *)s);
-		extent_take((struct extent *)s, v->start, v->len, EXTENT_KEPT);
+		extent_take((struct extent *)s, v->start, v->len, EXTENT_AWAY);
 	} else {
 		v->map = (struct mapping *)s;
 		cache_remove(from, s);
@@ -352,7 +352,7 @@ static struct slab *unit_obtain(enum units kind, bool huge)
 	}
 	s = slab_of(p);
 	/* No block: a stale pointer must not free it. */
-	extent_take(extent_node(extent_around(p)), p, UNIT, EXTENT_KEPT);
+	extent_take(extent_node(extent_around(p)), p, UNIT, EXTENT_AWAY);
 	s->old = dirty_unit(p);
 	used_unlock(UNIT);
 	if (s->old)

@@ -100,7 +100,8 @@ static void engine_drop(void *p, const void *caller)
 		h = tls.mine == DEAD ? NULL : heap_enter();
 		if (UNLIKELY(config.tail))
 			p = sealed_free(h, p, caller);
-		if (p && (tag_is_slab(tag) || config.tail || extent_claim(p)))
+		if (p && (tag_is_slab(tag) || config.tail ||
+			  extent_claim(p, EXTENT_KEPT)))
 			heap_drop(h, p);
 		else if (p)
 			misused(p, USE_FREE);

@@ -11,9 +11,10 @@
  * Free extents are in a bin of their size, and in the cache while whole pages
  * of them have old contents.
  */
+#define EXTENT_AWAY ((uint32_t)0) /* a slab, or on its way */
 #define EXTENT_FREE ((uint32_t)1)
 #define EXTENT_USED ((uint32_t)2)
-#define EXTENT_KEPT ((uint32_t)3) /* not in use; but nobody else's, either */
+#define EXTENT_KEPT ((uint32_t)3) /* in a thread's stock */
 #define EXTENT_STATE ((uint32_t)3)
 #define EXTENT_SEALED ((uint32_t)4) /* in use, and sealed: see seal.c */
 

@@ -27,22 +27,25 @@ static uint32_t extent_live(const void *p)
 }
 
 /* It is in use no more, and the caller's alone; false: nor was it before. */
-static bool extent_claim(void *p)
+static bool extent_claim(void *p, uint32_t state)
 {
 	uint32_t word = extent_live(p);
 
-	return word && cas(extent_word(p), &word, word | EXTENT_KEPT);
+	return word && cas(extent_word(p), &word, word ^ EXTENT_USED ^ state);
 }
 
 /* -- the stock of a thread: a word a block, since a fork may come any time */
 
-/* It changes from a state to another; false: somebody was faster. */
-static bool extent_change(void *p, uint32_t from, uint32_t to)
+/*
+ * A block that was kept gets another state; false: a signal handler was faster,
+ * and may have left something else there, even of the same start or length.
+ */
+static bool extent_change(void *p, size_t len, uint32_t to)
 {
-	uint32_t word = extent_get(p);
+	uint32_t word = extent_at(p);
 
-	return (word & EXTENT_STATE) == from &&
-	       cas(extent_word(p), &word, word ^ from ^ to);
+	return (word & EXTENT_STATE) == EXTENT_KEPT && word_len(word) == len &&
+	       cas(extent_word(p), &word, word ^ EXTENT_KEPT ^ to);
 }
 
 /* A block of about that length, aligned, or NULL. */
@@ -58,18 +61,19 @@ static void *stock_take(struct heap *h, size_t len, size_t align)
 			continue;
 		store_relaxed(&h->stock[i], 0);
 		/* A signal handler may have taken it meanwhile. */
-		if (extent_change(p, EXTENT_KEPT, EXTENT_USED))
+		if (extent_change(p, has, EXTENT_USED))
 			return p;
 	}
 	return NULL;
 }
 
 /* Return a block that was kept. */
-static void extent_drop(char *p)
+static void extent_drop(uint64_t word)
 {
-	size_t len = word_len(extent_get(p));
+	char *p = (char *)(uintptr_t)(word >> 16);
+	size_t len = (word & 0xffff) * LINE;
 
-	if (extent_change(p, EXTENT_KEPT, 0))
+	if (word && extent_change(p, len, EXTENT_AWAY))
 		extent_return(p, len);
 }
 
@@ -77,26 +81,25 @@ static void extent_drop(char *p)
 static void extent_free(struct heap *h, char *p)
 {
 	size_t len = word_len(extent_get(p));
-	uint64_t *at, word = (uint64_t)(uintptr_t)p << 16 | len / LINE;
+	uint64_t *at, word = (uint64_t)(uintptr_t)p << 16 | len / LINE, old;
 
 	if (h && len <= STOCK_LEN && OPT(thresh) >= STOCK && !config.tail) {
 		at = &h->stock[h->stocked++ % STOCK];
-		p = (char *)(uintptr_t)(*at >> 16);
+		old = *at;
 		store_relaxed(at, word);
+		word = old;
 	}
-	if (p)
-		extent_drop(p);
+	extent_drop(word);
 }
 
 static void stock_empty(struct heap *h)
 {
 	for (unsigned i = 0; i < STOCK; i++) {
-		char *p = (char *)(uintptr_t)(h->stock[i] >> 16);
+		uint64_t word = h->stock[i];
 
 		/* First: a fork may leave this behind in the midst of it. */
 		store_relaxed(&h->stock[i], 0);
-		if (p)
-			extent_drop(p);
+		extent_drop(word);
 	}
 }
 
@@ -110,7 +113,7 @@ static bool extent_resize(char *p, size_t n)
 	uint32_t word;
 	bool done;
 
-	if (!extent_claim(p)) /* somebody frees it */
+	if (!extent_claim(p, EXTENT_AWAY)) /* somebody frees it */
 		return false;
 	lock_take(&os.lock);
 	word = extent_get(p);

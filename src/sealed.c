@@ -153,7 +153,7 @@ static void *sealed_free(struct heap *h, void *p, const void *caller)
 	uint32_t tag = pagemap_get(p);
 	struct seal *seal;
 
-	if (tag == TAG_EXTENT ? !extent_claim(p) :
+	if (tag == TAG_EXTENT ? !extent_claim(p, EXTENT_KEPT) :
 				!slab_has_live(slab_of(p), tag, p)) {
 		misused(p, USE_FREE);
 		return NULL;
