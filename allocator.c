@@ -38,6 +38,7 @@
 #include "src/slab.c"
 #include "src/holes.c"
 #include "src/pages.c"
+#include "src/poison.c"
 #include "src/seal.c"
 #include "src/check.c"
 #include "src/aside.c"

@@ -9,6 +9,8 @@
 #define SPARSE_CHUNKS 4      /* from which on nearly free slabs matter */
 #define MARK_SALT 0x2545f491 /* no pointer sum looks like that */
 #define MARK_UNUSED (~(uintptr_t)MARK_SALT) /* see slab_stamp */
+/* Of a block that was handed out, until its user writes there. */
+#define MARK_TAKEN ((uintptr_t)MARK_SALT)
 
 /* With ALLOC_CHECK=2 and 3 a secret; fast paths, not taken then, don't ask. */
 static uintptr_t mark_salt = MARK_SALT;

@@ -5,16 +5,17 @@
  * and only memory that is known to be ours is read.
  */
 enum use { USE_FREE, USE_REALLOC, USE_SIZE, USE_FREE_SIZED };
-enum fault { FREED, FOREIGN, MISALIGNED, INTERIOR };
+enum fault { FREED, FOREIGN, MISALIGNED, INTERIOR, UNUSED, SPOILT };
 #define NO_BLOCK SIZE_MAX
 
 #define MISUSES(freed, use) \
 	{ \
 		freed, use " of foreign pointer", \
 			use " of misaligned pointer", \
-			use " of interior pointer" \
+			use " of interior pointer", \
+			use " of unallocated pointer", OUT_OF_BOUNDS \
 	}
-static const char *const misuse_text[][4] = {
+static const char *const misuse_text[][6] = {
 	[USE_FREE] = MISUSES(DOUBLE_FREE, "free"),
 	[USE_FREE_SIZED] = MISUSES(DOUBLE_FREE, "free"),
 	[USE_REALLOC] = MISUSES("realloc of freed pointer", "realloc"),
@@ -54,6 +55,23 @@ static bool mapping_around(const char *p)
 	return false;
 }
 
+/* Was a header written to, which lies where that of a block at `p` would? */
+static bool mapping_spoilt(const char *p)
+{
+	const char *page = (char *)((uintptr_t)p & ~(page_size - 1));
+	const struct mapping *m;
+
+	if (p != page + HEADER || !pagemap_has_mapping(page))
+		page -= page_size;
+	m = (const struct mapping *)page;
+	if (!pagemap_has_mapping(page) ||
+	    (m->user == page + HEADER && mapping_sound(m)))
+		return false;
+	m = mapping_header((char *)(uintptr_t)page + page_size);
+	return !mapping_sound(m) ||
+	       (uintptr_t)m->user - (uintptr_t)page - page_size >= page_size;
+}
+
 static const struct mapping *cached_at(const void *p, const struct cache *c)
 {
 	const struct span *s = c->newest;
@@ -69,59 +87,143 @@ static bool mapping_was(const void *p, struct facts *facts)
 	const struct mapping *m;
 
 	m = cached_at(p, &os.maps) ?: cached_at(p, &os.held);
-	if (m && (m->trap || m->sealed) && mapping_callers(m)) {
-		facts->size = m->asked;
-		facts->made = mapping_callers(m)->made;
-		facts->freed = mapping_callers(m)->freed;
-	}
+	if (m && (m->trap || m->sealed))
+		*facts = mapping_facts(m);
 	return m;
 }
 
-/* Under the lock, since an extent may be cut or merged. */
-static enum fault fault_of_extent(const char *p, struct facts *facts)
-{
-	const char *e = extent_around(p);
-	uint32_t word = extent_get(e);
+/* Where a block is, or may be, in a slab or an extent. */
+struct place {
+	const char *start;
+	size_t size;
+	const struct seal *seal; /* or NULL */
+	bool used;               /* as far as the tag or word can tell */
+};
 
-	if ((word & EXTENT_STATE) != EXTENT_USED) {
-		if (word & EXTENT_SEALED && p == e)
-			*facts =
-				seal_facts(seal_of(p, word_len(word), DEEP), p);
-		return FREED;
+/* That around `p`. Under the lock, since extents are cut and merged. */
+static struct place place_of(const char *p)
+{
+	uint32_t tag = pagemap_get(p), word;
+	const struct slab *s = slab_of(p);
+	struct place at;
+	bool sealed;
+
+	if (tag_is_slab(tag)) {
+		at.size = tag_class(tag)->size;
+		at.start = p - (size_t)(p - slab_start(s)) % at.size;
+		at.used = class_has(tag_class(tag), at.start);
+		sealed = s->sealed && at.used;
+	} else {
+		at.start = extent_around(p);
+		word = extent_get(at.start);
+		at.size = word_len(word);
+		at.used = tag == TAG_EXTENT &&
+			  (word & EXTENT_STATE) == EXTENT_USED;
+		sealed = word & EXTENT_SEALED;
 	}
-	*facts = (struct facts){ .start = e, .size = word_len(word) };
-	return INTERIOR;
+	at.seal = sealed ? seal_of(at.start, at.size, DEEP) : NULL;
+	return at;
+}
+
+/* No block was ever handed out there, as far as is known. */
+static bool place_fresh(const struct place *at)
+{
+	const struct slab *s = slab_of(at->start);
+
+	if (at->seal)
+		return !at->seal->word &&
+		       !remote_purged(load_relaxed(&s->remote));
+	return !at->used && !s->holes && !slab_page_old(s, at->start);
 }
 
 static enum fault fault_of(const char *p, uint32_t tag, struct facts *facts)
 {
-	if ((!tag || tag & TAG_MAPPING) && !mapping_around(p))
-		return mapping_was(p, facts) ? FREED : FOREIGN;
-	if ((uintptr_t)p % GRAIN)
-		return MISALIGNED;
-	if (tag == TAG_EXTENT)
-		return fault_of_extent(p, facts);
-	if (!tag_is_slab(tag))
-		return tag == TAG_FREE ? FREED : INTERIOR;
-	/* A block that was never handed out is as good as freed. */
-	return (size_t)(p - slab_start(slab_of(p))) % tag_class(tag)->size ?
-		       INTERIOR :
-		       FREED;
+	bool crooked = (uintptr_t)p % GRAIN;
+	struct place at;
+
+	if (!tag || tag & TAG_MAPPING) {
+		if (mapping_spoilt(p))
+			return SPOILT;
+		if (!mapping_around(p))
+			return mapping_was(p, facts) ? FREED : FOREIGN;
+		return crooked ? MISALIGNED : INTERIOR;
+	}
+	at = place_of(p);
+	if (!crooked && (tag_is_slab(tag) ? p == at.start : !at.used)) {
+		if (p == at.start && at.seal)
+			*facts = seal_facts(at.seal, p);
+		return tag_is_slab(tag) && place_fresh(&at) ? UNUSED : FREED;
+	}
+	if (at.used || tag_is_slab(tag))
+		*facts = (struct facts){ .start = at.start, .size = at.size };
+	return crooked ? MISALIGNED : INTERIOR;
 }
 
-/* The block around `p`, which is none but lies in a slab of this tag. */
-static struct facts facts_of(const char *p, uint32_t tag, enum fault fault)
+/* Is that in use? Of an extent only the word tells. */
+static bool place_live(const struct place *at)
 {
-	const struct slab *s = slab_of(p);
-	size_t size = tag_class(tag)->size;
+	const struct block *b = (const struct block *)at->start;
 
-	p -= (size_t)(p - slab_start(s)) % size;
-	if (fault != FREED)
-		return (struct facts){ .start = p, .size = size };
-	return s->sealed && class_has(tag_class(tag), p) &&
-			       seal_is_free(seal_of(p, size, DEEP), p) ?
-		       seal_facts(seal_of(p, size, DEEP), p) :
-		       (struct facts){ 0 };
+	if (!at->used || at->seal)
+		return at->used && !seal_unused(at->seal, at->start);
+	return pagemap_get(b) == TAG_EXTENT ||
+	       !(block_is_free(b) || b->mark == MARK_UNUSED);
+}
+
+/*
+ * Under the lock: the nearest block before `p` that is in use. One whose seal
+ * was written over may be: the first of those side by side, if it is known that
+ * what is before them is as it was.
+ */
+static void facts_before(const char *p, struct facts *f)
+{
+	f->known = false;
+	while (!f->known && (uintptr_t)p % CHUNK > UNIT) {
+		struct place at = place_of(p - 1);
+		struct facts is = { .size = at.size, .known = true };
+		bool live = place_live(&at);
+
+		p = at.start;
+		if (at.seal)
+			is = seal_facts(at.seal, p);
+		if (f->before && (is.known || !live)) {
+			f->before = at.used ? f->before : NULL;
+			return;
+		}
+		if (!live)
+			continue;
+		f->before = p;
+		f->end = is.size;
+		f->known = is.known;
+	}
+}
+
+/* A free block was written to, or what is going to be one. */
+SLOW void report_written(const void *p, struct facts f)
+{
+	const char *at = (const char *)p + f.damage - (f.damage > 0);
+
+	lock_take(&os.lock);
+	facts_before(p, &f);
+	lock_drop(&os.lock);
+	f.gap = (size_t)(at - f.before) - f.end;
+	report(WRITE_TO_FREE, p, f);
+}
+
+SLOW void list_report(struct wrong w)
+{
+	struct facts f = { .size = w.size };
+	uint32_t tag = pagemap_get(w.p);
+
+	doubtful = true;
+	if (config.tail)
+		f = tag_is_slab(tag) && class_has(tag_class(tag), w.p) ?
+			    seal_facts(seal_at(w.p, tag), w.p) :
+			    (struct facts){ .size = 0 };
+	if (strncmp(w.what, WRITE_TO_FREE, sizeof(WRITE_TO_FREE)) == 0)
+		report_written(w.p, f);
+	else
+		report(w.what, w.p, f);
 }
 
 /* Returns only with ALLOC_ABORT=0. */
@@ -136,24 +238,20 @@ SLOW void misused(void *p, enum use use)
 	was = os_look();
 	tag = pagemap_get(p);
 	fault = fault_of(p, tag, &facts);
-	if (tag_is_slab(tag))
-		facts = facts_of(p, tag, fault);
 	os_looked(was);
 	report(misuse_text[use][fault], p, facts);
 }
 
-/* A slab that was emptied has no marks, and no seals, on its free blocks. */
-static bool sealed_freed(const struct slab *s, const void *p)
-{
-	return seal_is_free(seal_of(p, slab_size(s), DEEP), p) ||
-	       remote_purged(load_relaxed(&s->remote));
-}
-
-/* A block of a slab of this tag, and that is in use, starts at `p`. */
+/*
+ * A block of a slab of this tag, and that is in use, starts at `p`. One that
+ * was emptied has no marks, and no seals, on its free blocks.
+ */
 INLINE bool slab_has_live(const struct slab *s, uint32_t tag, const void *p)
 {
 	return class_has(tag_class(tag), p) && !block_is_free(p) &&
-	       !(s->sealed && sealed_freed(s, p));
+	       !(s->sealed &&
+		 (seal_is_free(seal_of(p, slab_size(s), DEEP), p) ||
+		  remote_purged(load_relaxed(&s->remote))));
 }
 
 /*

@@ -192,7 +192,8 @@ static void *engine_grow(void *p, size_t n, size_t size)
 		mapping_grown(mapping_header(q), n);
 		return q;
 	}
-	if (extent && n <= EXTENT_MAX && extent_resize(p, n + config.tail))
+	if (extent && n <= extent_max() - config.tail &&
+	    extent_resize(p, n + config.tail))
 		return p;
 	if (extent || (m && !m->direct))
 		q = engine_make(AMPLE(n), &zero);
@@ -438,8 +439,7 @@ static void check_lists(struct heap *h)
 		for (; b && left > 0 && block_is_free(b); left--)
 			b = b->next;
 		if (b != e->tail || left > 0) /* its owner has it too */
-			report(DOUBLE_FREE, b && left > 0 ? b : e->tail,
-			       (struct facts){ .size = slab_size(e->slab) });
+			free_list_corrupt(b && left > 0 ? b : e->tail);
 	}
 }
 
@@ -456,7 +456,7 @@ static void check_seals(const struct heap *h)
 
 	for (void *const *p = h->held; p < h->held + 2 * QUARANTINE; p++)
 		if (*p)
-			sealed_leave(*p);
+			seal_leave(*p, pagemap_get(*p));
 	lock_both();
 	alone = heaps.idle + 1 == heaps.count && !heaps.torn;
 	for (char *p = extent_next(NULL); p && alone; p = extent_next(p))

@@ -30,7 +30,7 @@ INLINE void *mag_pop(struct mag *m, uintptr_t salt)
 	m->head = next;
 	m->room++;
 	if (CHECKS)
-		b->mark = 0;
+		b->mark = MARK_TAKEN;
 	return b;
 }
 
@@ -201,9 +201,7 @@ static void held_flush(struct heap *h)
 		*p = NULL; /* first: a fork may come in between */
 		if (!q)
 			continue;
-		seal_links(q);
-		if (tag == TAG_EXTENT)
-			seal_reuse(seal_at(q, tag), q);
+		seal_leave(q, tag);
 		if (tag == TAG_EXTENT)
 			extent_free(NULL, q);
 		else if (slab_of(q)->heap == h)
@@ -393,7 +391,7 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	if (UNLIKELY(OPT(sample)) && !config.slow)
 		h->until -= n;
 	m->head = list->next;
-	list->mark = 0;
+	list->mark = MARK_TAKEN;
 	m->room = (int32_t)m->max - (int32_t)n + 1;
 	return list;
 }

@@ -158,7 +158,7 @@ static struct block *holes_carve(struct slab *s, uint32_t filled, unsigned *n)
 		struct block *b = (struct block *)p;
 
 		if (WRONG(!block_unused(s, b))) {
-			list_report((struct wrong){ DOUBLE_FREE, b, size });
+			free_list_corrupt(b);
 			continue; /* who has it keeps it */
 		}
 		if (block_gone(s, b)) {

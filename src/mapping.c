@@ -50,6 +50,13 @@ static size_t mapping_room(const struct mapping *m)
 	return m->span.len - mapping_head(m) - (m->guard ? page_size : 0);
 }
 
+/* A header may be overwritten by what is before it. */
+INLINE bool mapping_sound(const struct mapping *m)
+{
+	return ((uintptr_t)m ^ (uintptr_t)m->base) < page_size && m->span.len &&
+	       m->span.len % page_size == 0;
+}
+
 /*
  * The mapping whose block starts at `p`, or NULL. Touches ours only; what is
  * not the caller's may go unless he has the lock.
@@ -61,7 +68,9 @@ static struct mapping *mapping_at(void *p)
 
 	if (p == page + HEADER && pagemap_has_mapping(page))
 		m = (struct mapping *)page;
-	return pagemap_has_mapping(m) && m->user == p ? m : NULL;
+	return pagemap_has_mapping(m) && m->user == p && mapping_sound(m) ?
+		       m :
+		       NULL;
 }
 
 /* Make the page at `p` inaccessible, unless too many are; did it work? */

@@ -60,20 +60,10 @@ static void heap_reset(struct heap *h)
 	h->leaving = h->flushed = false;
 }
 
-/* Of a sealed slab: linked, but its seal and poison are not written yet. */
-static bool seal_stale(const struct slab *s, const void *p)
-{
-	struct seal *seal = s->sealed ? seal_of(p, slab_size(s), DEEP) : NULL;
-
-	return seal &&
-	       (!seal_unused(seal, p) ||
-		!seal_untouched(seal, p, seal_key(p),
-				poison_steps_of(seal_room(seal, p)), DEEP));
-}
-
 /*
  * Which blocks of a slab are marked as free, a bit each, and how many. What is
- * linked to itself, the last of a batch, is on its way, and is not counted.
+ * linked to itself, the last of a batch, is on its way, and is not counted; nor
+ * is one whose seal and poison are not written yet.
  */
 static unsigned slab_free_blocks(const struct slab *s, uint64_t *set)
 {
@@ -83,7 +73,8 @@ static unsigned slab_free_blocks(const struct slab *s, uint64_t *set)
 	for (unsigned i = 0; i < s->carved; i++, p += slab_size(s)) {
 		const struct block *b = (const struct block *)p;
 
-		if (!block_is_free(b) || b->next == b || seal_stale(s, p))
+		if (!block_is_free(b) || b->next == b ||
+		    (s->sealed && !seal_good(p, slab_size(s))))
 			continue;
 		set[i / 64] |= (uint64_t)1 << i % 64;
 		n++;

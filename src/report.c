@@ -5,9 +5,11 @@
  * which it is not certain that it is free is never used again.
  */
 #define DOUBLE_FREE "double free"
+#define FREE_OF_NONE "free of unallocated pointer"
+#define WRITE_TO_FREE "write to free memory"
 #define LIST_CORRUPTED "free list corrupted"
 #define BUFFER_OVERFLOW "buffer overflow"
-#define WRITE_AFTER_FREE "write after free"
+#define OUT_OF_BOUNDS "out-of-bounds write"
 #define SIZE_MISMATCH "size mismatch"
 
 /* What else is known; what is not is 0. */
@@ -15,7 +17,10 @@ struct facts {
 	const void *start;        /* of the block, if not the pointer */
 	size_t size;              /* of the block */
 	size_t damage;            /* the first byte that is wrong, plus one */
+	bool known;               /* the size is, be it 0 */
 	const void *made, *freed; /* return addresses */
+	const char *before;       /* what is in use before the damage, */
+	size_t end, gap;          /* its size, and how far behind it that is */
 };
 
 static bool report_only; /* ALLOC_ABORT=0 */
@@ -103,6 +108,11 @@ SLOW void report(const char *what, const void *p, struct facts f)
 		line_add(&l, ", block size %zu", f.size);
 	if (f.damage)
 		line_add(&l, ", offset %zu", f.damage - 1);
+	if (f.before)
+		line_add(&l, ", %zu bytes behind %sblock %p", f.gap,
+			 f.known ? "" : "the start of ", f.before);
+	if (f.before && f.known)
+		line_add(&l, " of %zu", f.end);
 	if (f.made) {
 		line_add(&l, ", allocated by ");
 		line_place(&l, f.made);
@@ -134,11 +144,9 @@ struct wrong {
 	size_t size;
 };
 
-SLOW void list_report(struct wrong w)
-{
-	doubtful = true;
-	report(w.what, w.p, (struct facts){ .size = w.size });
-}
+/* See check.c. */
+static void list_report(struct wrong w);
+static void report_written(const void *p, struct facts f);
 
 /* There is no way to go on. */
 SLOW _Noreturn void die(const char *what, const void *p)

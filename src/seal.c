@@ -6,20 +6,17 @@
  *
  * The seal depends on the address and on a secret; to who knows both it says
  * how long the padding is and whether the block is free, whose bytes are known
- * then but for link and mark. A block that never was in use has a seal of 0.
+ * then but for link and mark, and so are its callers. A block that never was in
+ * use has a seal of 0, and no callers.
  * The first byte is 0 in a block in use, and so is the first of the padding: a
  * string that is too long by its end does no harm.
  *
  * Mappings have no seal, but padding up to the end of their last page.
  */
-#define PADDING 0xa5
-#define POISON 0xde
-#define PADDING_MAX 64 /* bytes that are written and checked */
-#define POISON_MAX 64  /* likewise, up to ALLOC_CHECK=2 */
-
 struct seal {
-	uint64_t word; /* key ^ length of the padding << 40; if free, ~ that */
-	struct callers by[]; /* ALLOC_CHECK=3 */
+	/* key ^ length of the padding << PAD_AT, or ~ if free; ^ seal_by */
+	uint64_t word;
+	struct callers by[]; /* ALLOC_CHECK=3; `freed` is ~ `made` before */
 };
 
 /* What they take. In hot code `deep`, which is ALLOC_CHECK=3, is constant. */
@@ -62,12 +59,37 @@ INLINE uint64_t seal_key(const void *p)
 	return ((uintptr_t)p ^ config.secret) << 8;
 }
 
+/* Of its last byte none of this is a part: that is next to another block. */
+#define PAD_AT 37
+_Static_assert(EXTENT_MAX < 1 << (56 - PAD_AT), "the padding may be all");
+
+#define SPREAD 0x3779b97f4a7c1515u
+
+/* What the callers make of the word of a free block, but of its first byte. */
+INLINE uint64_t seal_by(const struct seal *seal, bool deep)
+{
+	uint64_t by = deep ? (uintptr_t)seal->by->made +
+				      3 * (uintptr_t)seal->by->freed :
+			     0;
+
+	return by * SPREAD >> (64 - (PAD_AT - 8)) << 8;
+}
+
+INLINE uint64_t word_pad(uint64_t word)
+{
+	return word >> PAD_AT | word << (64 - PAD_AT);
+}
+
 /* The padding's length; more than any if `key` is not the word's. */
 INLINE uint64_t seal_pad(const struct seal *seal, uint64_t key)
 {
-	uint64_t word = seal->word ^ key;
+	return word_pad(seal->word ^ key);
+}
 
-	return word >> 40 | word << 24;
+/* What it was before the block was freed; more than any if it was not. */
+INLINE uint64_t seal_pad_free(const struct seal *seal, uint64_t key, bool deep)
+{
+	return word_pad(~(seal->word ^ key ^ seal_by(seal, deep)));
 }
 
 /* Options are known: how blocks are to be sealed. */
@@ -97,236 +119,41 @@ INLINE uint32_t heap_random(struct heap *h)
 	return h->random;
 }
 
-/* -- padding and poison: without branches that depend on small sizes */
-
-#define WORDS(x) ((x)*0x0101010101010101u)
-
-typedef uint64_t wide_word __attribute__((vector_size(16)));
-#define WIDE(x) ((wide_word){ WORDS(x), WORDS(x) })
-
-#define READ_AT(name, type) \
-	INLINE type name(const void *p, size_t i) \
-	{ \
-		type word; \
-\
-		memcpy(&word, (const char *)p + i, sizeof(word)); \
-		return word; \
-	}
-READ_AT(word_at, uint64_t)
-READ_AT(wide_at, wide_word)
-
-/* How many of the bytes, from the first on, are `byte`. */
-static size_t bytes_alike(const unsigned char *p, size_t n, unsigned char byte)
-{
-	uint64_t all = WORDS((uint64_t)byte);
-	size_t i = 0;
-
-	while (i + 8 <= n && word_at(p, i) == all)
-		i += 8;
-	while (i < n && p[i] == byte)
-		i++;
-	return i;
-}
-
-INLINE void wide_put(void *p, size_t i, wide_word word)
-{
-	memcpy((char *)p + i, &word, sizeof(word));
-}
-
-INLINE wide_word wide_wrong_three(const void *p, wide_word all)
-{
-	return (wide_at(p, 0) ^ all) | (wide_at(p, 16) ^ all) |
-	       (wide_at(p, 32) ^ all);
-}
-
-INLINE size_t lesser(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/*
- * From byte `n` on: what the last 16 bytes are, when `n` of them are padding,
- * and from PADDING_COUNTS + n on, which of them count.
- */
-#define EIGHT(x) x, x, x, x, x, x, x, x
-#define PADDING_COUNTS 33
-static const unsigned char padding_is[] = {
-	EIGHT(0), EIGHT(0), 0,           EIGHT(PADDING), EIGHT(PADDING),
-	EIGHT(0), EIGHT(0), EIGHT(0xff), EIGHT(0xff),
-};
-
-/* Padding of more than 16 bytes. */
-INLINE void padding_write_long(unsigned char *p, size_t n)
-{
-	size_t last = lesser(n, PADDING_MAX) - 16;
-
-	wide_put(p, last, WIDE(PADDING));
-	wide_put(p, lesser(32, last), WIDE(PADDING));
-	wide_put(p, lesser(16, last), WIDE(PADDING));
-	wide_put(p, 0, wide_at(padding_is, 16));
-}
-
-/*
- * Write padding, before whose end are 16 bytes at least. `keep`: what is
- * before it is in use; otherwise it may be overwritten.
- */
-INLINE void padding_write(unsigned char *p, size_t n, bool keep)
-{
-	wide_word was = { 0, 0 };
-
-	if (UNLIKELY(n > 16)) {
-		padding_write_long(p, n);
-		return;
-	}
-	if (keep)
-		was = wide_at(p + n - 16, 0) &
-		      ~wide_at(padding_is, PADDING_COUNTS + n);
-	wide_put(p + n - 16, 0, was | wide_at(padding_is, n));
-}
-
-/* The offset of the first byte that is wrong, plus one, or 0. */
-static size_t padding_wrong(const unsigned char *p, size_t n)
-{
-	size_t good = 0;
-
-	if (n > PADDING_MAX)
-		n = PADDING_MAX;
-	if (n && !p[0])
-		good = 1 + bytes_alike(p + 1, n - 1, PADDING);
-	return good < n ? good + 1 : 0;
-}
-
-INLINE bool padding_whole_long(const unsigned char *p, size_t n)
-{
-	size_t last = lesser(n, PADDING_MAX) - 16;
-	wide_word wrong = wide_at(p, 0) ^ wide_at(padding_is, 16);
-
-	wrong |= wide_at(p, lesser(16, last)) ^ WIDE(PADDING);
-	wrong |= wide_at(p, lesser(32, last)) ^ WIDE(PADDING);
-	wrong |= wide_at(p, last) ^ WIDE(PADDING);
-	return !(wrong[0] | wrong[1]);
-}
-
-INLINE uint64_t padding_wrong_word(const unsigned char *end,
-				   const unsigned char *is, size_t i)
-{
-	return (word_at(end - 16, i) ^ word_at(is, i)) &
-	       word_at(is, PADDING_COUNTS + i);
-}
-
-/*
- * Is that of up to 16 bytes as it was? As many are before its `end`. They are
- * read by words: a wide one would wait for what the user has just written.
- */
-INLINE bool padding_whole(const unsigned char *end, size_t n)
-{
-	const unsigned char *is = padding_is;
-
-	__asm__("" : "+r"(is)); /* or gcc takes an address for each word */
-	is += n;
-	return !(padding_wrong_word(end, is, 0) |
-		 padding_wrong_word(end, is, 8));
-}
-
-/*
- * Where to write and compare poison but at byte 16, by the class, whose seal
- * leaves 24 bytes or 16 times some more, of which 64 count: in as many steps,
- * whatever the size. At ALLOC_CHECK=3 blocks have the room of the class below.
- */
-static const struct steps {
-	_Alignas(GRAIN) unsigned char word[5];
-	unsigned char wide[3];
-} poison_at[CLASSES] = {
-	[2] = { { 16, 16, 16, 16, 16 }, { 8, 8, 8 } },
-	[3] = { { 24, 32, 32, 32, 32 }, { 16, 24, 24 } },
-	[4] = { { 24, 32, 40, 48, 48 }, { 16, 32, 40 } },
-	[5 ... CLASSES - 1] = { { 24, 32, 40, 48, 56 }, { 16, 32, 48 } },
-};
-_Static_assert(sizeof(struct steps) == GRAIN, "a class k lies at 16 * k");
-
-/* Of all blocks of at least POISON_MAX. */
-#define POISON_STEPS_LARGE (&poison_at[CLASSES - 1])
-
-/* Of class `k` / GRAIN. */
-INLINE const struct steps *poison_steps(size_t k, bool deep)
-{
-	return (const struct steps *)((const char *)poison_at + k) - deep;
-}
-
-INLINE const struct steps *poison_steps_of(size_t room)
-{
-	return &poison_at[1 + lesser(room, POISON_MAX) / GRAIN];
-}
-
-/* The first 16 bytes are those of link and mark, but in quarantine. */
-INLINE void poison_write(char *p, size_t room, const struct steps *steps,
-			 bool deep)
-{
-	const wide_word all = WIDE(POISON);
-	const unsigned char *at = steps->wide;
-
-	if (deep)
-		wide_put(p, 0, all);
-	wide_put(p, at[0], all);
-	wide_put(p, at[1], all);
-	wide_put(p, at[2], all);
-	if (deep && room > POISON_MAX)
-		memset(p + POISON_MAX, POISON, room - POISON_MAX);
-}
-
-/* All of a block of more than POISON_MAX bytes but link and mark. */
-INLINE bool poison_whole_deep(const char *p, size_t room)
-{
-	const wide_word all = WIDE(POISON);
-	wide_word wrong = wide_wrong_three(p + 16, all);
-
-	for (size_t i = POISON_MAX; i + 64 <= room; i += 64)
-		wrong |= wide_wrong_three(p + i, all) |
-			 (wide_at(p, i + 48) ^ all);
-	wrong |= wide_wrong_three(p + room - 48, all) |
-		 (wide_at(p, room < 80 ? 16 : room - 64) ^ all);
-	return !(wrong[0] | wrong[1]);
-}
-
-INLINE bool poison_whole(const char *p, size_t room, const struct steps *steps,
-			 bool deep)
-{
-	const uint64_t all = WORDS(POISON);
-	const unsigned char *at = steps->word;
-
-	if (deep && room > POISON_MAX)
-		return poison_whole_deep(p, room);
-	return word_at(p, 16) == all && word_at(p, at[0]) == all &&
-	       word_at(p, at[1]) == all && word_at(p, at[2]) == all &&
-	       word_at(p, at[3]) == all && word_at(p, at[4]) == all;
-}
-
-/* -- blocks */
-
 INLINE bool seal_is_free(const struct seal *seal, const void *p)
 {
-	return seal_pad(seal, ~seal_key(p)) <= UINT32_MAX >> 8;
+	return seal_pad_free(seal, seal_key(p), DEEP) <= EXTENT_MAX;
 }
 
-/* It is free, or never was in use. */
+/* It is on a list, or held back. */
 INLINE bool seal_unused(const struct seal *seal, const void *p)
 {
-	return !seal->word || seal_is_free(seal, p);
+	return block_is_free((const struct block *)p) || seal_is_free(seal, p);
 }
 
-/* The user's size is known unless the seal is broken. */
+/* Is what is nearest to the block behind as it should be in a live one? */
+INLINE bool seal_end_whole(const struct seal *seal, const void *p, bool deep)
+{
+	uint64_t word = seal->word ^ seal_key(p);
+
+	return deep ? ((uintptr_t)seal->by->made ^
+		       (uintptr_t)seal->by->freed) == UINTPTR_MAX :
+		      !(word >> 32 & 31) &&
+			       word >> PAD_AT <= seal_room(seal, p);
+}
+
+/* What the seal proves, be its first byte overwritten, or nothing. */
 static struct facts seal_facts(const struct seal *seal, const void *p)
 {
-	size_t room = seal_room(seal, p), pad = seal_pad(seal, seal_key(p));
-	struct facts f = { .size = room };
+	uint64_t word = (seal->word ^ seal_key(p)) & ~(uint64_t)0xff;
+	bool free = seal_is_free(seal, p);
+	size_t pad = free ? seal_pad_free(seal, seal_key(p), DEEP) :
+			    word_pad(word);
+	struct facts f = { .known = pad <= seal_room(seal, p) };
 
-	if (pad > room)
-		pad = seal_pad(seal, ~seal_key(p));
-	if (pad <= room)
-		f.size -= pad;
-	if (DEEP)
+	f.size = f.known ? seal_room(seal, p) - pad : 0;
+	if (DEEP && (free || (f.known && seal_end_whole(seal, p, true))))
 		f.made = seal->by->made;
-	if (DEEP && seal_is_free(seal, p))
+	if (DEEP && free)
 		f.freed = seal->by->freed;
 	return f;
 }
@@ -338,51 +165,69 @@ INLINE bool seal_whole(const struct seal *seal, const void *p, uint64_t key,
 	const unsigned char *end = (const unsigned char *)seal;
 	size_t pad = seal_pad(seal, key);
 
-	if (deep && UNLIKELY(seal->by->freed != NULL))
+	if (deep && UNLIKELY(!seal_end_whole(seal, p, true)))
 		return false;
 	if (LIKELY(pad <= 16))
 		return padding_whole(end, pad);
 	return pad <= seal_room(seal, p) && padding_whole_long(end - pad, pad);
 }
 
-/* The user's size of a live block. */
-static size_t seal_size(struct seal *seal, const void *p)
+/*
+ * A live block, or what is behind it, is not as it should be. An overflow of it
+ * spoils what is next to it, one of another that is behind it what is next to
+ * that: if it may have been either, no more is said.
+ */
+SLOW void seal_broken(struct seal *seal, const void *p)
 {
-	uint64_t key = seal_key(p);
-	size_t room = seal_room(seal, p), pad = seal_pad(seal, key);
-	struct facts f;
+	struct facts f = seal_facts(seal, p);
+	size_t wrong = 0, room = seal_room(seal, p);
+	/* The first byte is 0, or 255 if it was free. */
+	bool over = (uint8_t)(seal->word + 1) > 1 &&
+		    seal_end_whole(seal, p, DEEP);
 
-	if (LIKELY(seal_whole(seal, p, key, DEEP)))
-		return room - pad;
-	f = seal_facts(seal, p);
-	f.damage = room + 1;
-	if (pad <= room && !(DEEP && seal->by->freed))
-		f.damage +=
-			padding_wrong((const unsigned char *)seal - pad, pad) -
-			1 - pad;
-	report(BUFFER_OVERFLOW, p, f);
-	seal->word = key; /* one report will do */
-	if (DEEP)
-		seal->by->freed = NULL;
-	return room;
+	if (f.known)
+		wrong = padding_wrong((const unsigned char *)p + f.size,
+				      room - f.size);
+	if (f.known && !(uint8_t)seal->word) /* so it is behind that */
+		room += sizeof(*seal);
+	f.damage = wrong ? f.size + wrong : room + 1;
+	report(wrong || over ? BUFFER_OVERFLOW : OUT_OF_BOUNDS, p, f);
 }
 
 /* It is the user's from now on: the first `n` bytes of it. */
 INLINE void seal_write(struct seal *seal, void *p, size_t n, uint64_t key,
-		       bool keep)
+		       const void *caller, bool deep, bool keep)
 {
 	size_t pad = seal_room(seal, p) - n;
 
 	padding_write((unsigned char *)p + n, pad, keep);
-	seal->word = key ^ pad << 40;
+	if (deep)
+		*seal->by =
+			(struct callers){ caller, (void *)~(uintptr_t)caller };
+	seal->word = key ^ pad << PAD_AT;
+}
+
+/* The user's size of a live block. */
+static size_t seal_size(struct seal *seal, void *p)
+{
+	uint64_t key = seal_key(p);
+	size_t room = seal_room(seal, p);
+
+	if (LIKELY(seal_whole(seal, p, key, DEEP)))
+		return room - seal_pad(seal, key);
+	seal_broken(seal, p);
+	seal_write(seal, p, room, key, NULL, DEEP, true); /* once will do */
+	return room;
 }
 
 /* A checked block is free from now on. */
 INLINE void seal_poison(struct seal *seal, void *p, const struct steps *steps,
-			bool deep)
+			const void *caller, bool deep)
 {
 	poison_write(p, seal_room(seal, p), steps, deep);
-	seal->word = ~seal->word;
+	if (deep)
+		seal->by->freed = caller;
+	seal->word = ~seal->word ^ seal_by(seal, deep);
 }
 
 /* It is not as a free block should be. */
@@ -396,8 +241,9 @@ SLOW void seal_written(const struct seal *seal, const void *p, size_t from)
 	good = from +
 	       bytes_alike((const unsigned char *)p + from, end - from, POISON);
 	f = seal_facts(seal, p);
-	f.damage = (good < end ? good : seal_room(seal, p)) + 1;
-	report(WRITE_AFTER_FREE, p, f);
+	/* One that never was in use has no poison. */
+	f.damage = (f.known && good < end ? good : seal_room(seal, p)) + 1;
+	report_written(p, f);
 }
 
 /* A block is free, or never was used: has nobody written to it? */
@@ -407,8 +253,9 @@ INLINE bool seal_untouched(const struct seal *seal, const void *p, uint64_t key,
 	size_t room = seal_room(seal, p);
 
 	/* Read again: kept till here, it would cost each call a register. */
-	if (UNLIKELY(~seal_pad(seal, key) > room))
-		return !load_relaxed(&seal->word);
+	if (UNLIKELY(seal_pad_free(seal, key, deep) > room))
+		return !load_relaxed(&seal->word) &&
+		       !(deep && (seal->by->made || seal->by->freed));
 	return poison_whole(p, room, steps, deep);
 }
 
@@ -419,11 +266,28 @@ static void seal_reuse(const struct seal *seal, const void *p)
 		seal_written(seal, p, sizeof(struct block));
 }
 
-/* Where link and mark are going to be, if they never were there. */
-static void seal_links(const void *p)
+/* It is held back no more: where link and mark are going to be was poison. */
+static void seal_leave(const void *p, uint32_t tag)
 {
+	const struct seal *seal = seal_at(p, tag);
+
 	if (word_at(p, 0) != WORDS(POISON) || word_at(p, 8) != WORDS(POISON))
-		seal_written(seal_at(p, pagemap_get(p)), p, 0);
+		seal_written(seal, p, 0);
+	if (tag == TAG_EXTENT) /* it becomes part of others */
+		seal_reuse(seal, p);
+}
+
+/* Of a block of a slab, in use or not: is all as it should be? */
+static bool seal_good(const void *p, size_t size)
+{
+	const struct seal *seal = seal_of(p, size, DEEP);
+	uint64_t key = seal_key(p);
+
+	return seal_unused(seal, p) ?
+		       seal_untouched(seal, p, key,
+				      poison_steps_of(seal_room(seal, p)),
+				      DEEP) :
+		       seal_whole(seal, p, key, DEEP);
 }
 
 /*
@@ -437,12 +301,12 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	size_t size = slab_size(s);
 
 	block_link(first, NULL);
-	*seal_of(first, size, DEEP) = (struct seal){ 0 };
+	memset(seal_of(first, size, DEEP), 0, config.tail);
 	while (--n) {
 		b = (struct block *)((char *)b + size);
-		*seal_of(b, size, DEEP) = (struct seal){ 0 };
+		memset(seal_of(b, size, DEEP), 0, config.tail);
 		/* Of the key itself any bit is one of the address, or none. */
-		if (seal_key(b) * 0x3779b97f4a7c1515u >> 63) {
+		if (seal_key(b) * SPREAD >> 63) {
 			block_link(b, head);
 			head = b;
 		} else {
@@ -454,6 +318,9 @@ static struct block *seal_carved(const struct slab *s, struct block *first,
 	return head;
 }
 
+/* Bytes in front of a block that ends its mapping, which are padding, too. */
+#define FRONT(m) lesser(mapping_head(m) - page_size, PADDING_MAX)
+
 /* What is behind the user's bytes of a mapping. */
 static void seal_mapping(struct mapping *m, size_t n, const void *caller)
 {
@@ -462,21 +329,36 @@ static void seal_mapping(struct mapping *m, size_t n, const void *caller)
 	m->asked = n;
 	m->sealed = true;
 	padding_write((unsigned char *)m->user + n, mapping_room(m) - n, true);
+	if (m->trap)
+		memset((char *)m->user - FRONT(m), PADDING, FRONT(m));
+}
+
+static struct facts mapping_facts(const struct mapping *m)
+{
+	struct facts f = { .size = m->asked };
+
+	if (mapping_callers(m)) {
+		f.made = mapping_callers(m)->made;
+		f.freed = mapping_callers(m)->freed;
+	}
+	return f;
 }
 
 /* The user's size; and for realloc, what there is. */
 static size_t mapping_size(const struct mapping *m, bool exact)
 {
-	size_t room = mapping_room(m), n = m->asked, wrong = 0;
-	struct facts f = { .size = n };
+	size_t room = mapping_room(m), n = m->asked, wrong = 0, front = 0;
+	const unsigned char *p = m->user;
+	struct facts f;
 
 	if (m->sealed && n <= room)
-		wrong = padding_wrong((unsigned char *)m->user + n, room - n);
-	if (UNLIKELY(wrong)) {
-		f.damage = n + wrong;
-		if (mapping_callers(m))
-			f.made = mapping_callers(m)->made;
-		report(BUFFER_OVERFLOW, m->user, f);
+		wrong = padding_wrong(p + n, room - n);
+	if (m->sealed && m->trap)
+		front = FRONT(m) - bytes_alike(p - FRONT(m), FRONT(m), PADDING);
+	if (UNLIKELY(wrong || front)) {
+		f = mapping_facts(m);
+		f.damage = wrong ? n + wrong : 0;
+		report(wrong ? BUFFER_OVERFLOW : OUT_OF_BOUNDS, p, f);
 	}
 	return m->trap || (exact && m->sealed) ? n : room;
 }

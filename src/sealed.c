@@ -26,10 +26,8 @@ INLINE void *sealed_take(size_t k, size_t n, const struct steps *steps,
 		return NULL;
 	m->head = next;
 	m->room++;
-	b->mark = 0;
-	seal_write(seal, b, n, key, false);
-	if (deep)
-		*seal->by = (struct callers){ caller, NULL };
+	b->mark = MARK_TAKEN;
+	seal_write(seal, b, n, key, caller, deep, false);
 	return b;
 }
 
@@ -113,22 +111,10 @@ static void sealed_made(void *p, size_t n, const void *caller)
 		seal = config.tail ? seal_at(p, tag) : NULL;
 		if (!seal)
 			return;
-		seal_write(seal, p, n, seal_key(p), true);
-		if (DEEP)
-			*seal->by = (struct callers){ caller, NULL };
+		seal_write(seal, p, n, seal_key(p), caller, DEEP, true);
 	} else if ((m = mapping_at(p)) != NULL && (m->trap || config.tail)) {
 		seal_mapping(m, n, caller);
 	}
-}
-
-/* An extent becomes part of others: this is the last time to look at it. */
-static void sealed_leave(void *p)
-{
-	uint32_t tag = pagemap_get(p);
-
-	seal_links(p);
-	if (tag == TAG_EXTENT)
-		seal_reuse(seal_at(p, tag), p);
 }
 
 /* Hold a freed block back, first in a queue, then for a random time. */
@@ -143,7 +129,7 @@ INLINE void *quarantine(struct heap *h, void *p)
 	p = *slot;
 	*slot = out;
 	if (p)
-		sealed_leave(p);
+		seal_leave(p, pagemap_get(p));
 	return p;
 }
 
@@ -164,9 +150,7 @@ static void *sealed_free(struct heap *h, void *p, const void *caller)
 	seal_size(seal, p);
 	if (tag == TAG_EXTENT && !extent_renew(p, seal_room(seal, p)))
 		return NULL;
-	seal_poison(seal, p, poison_steps_of(seal_room(seal, p)), DEEP);
-	if (DEEP)
-		seal->by->freed = caller;
+	seal_poison(seal, p, poison_steps_of(seal_room(seal, p)), caller, DEEP);
 	return h && DEEP ? quarantine(h, p) : p;
 }
 
@@ -199,9 +183,8 @@ INLINE struct seal *sealed_own(void *p, uint64_t key, struct own *own,
 INLINE void sealed_drop(struct seal *seal, void *p, struct own own,
 			const void *caller, bool deep)
 {
-	seal_poison(seal, p, poison_steps(own.k, deep), deep);
+	seal_poison(seal, p, poison_steps(own.k, deep), caller, deep);
 	if (deep) {
-		seal->by->freed = caller;
 		p = quarantine(tls.mine, p);
 		own.m = p ? mag_of(tls.mine, p) : NULL;
 	}
@@ -261,9 +244,7 @@ static void *sealed_fit(void *p, size_t n, const void *caller, bool deep)
 	if (seal && n && n <= seal_room(seal, p)) {
 		if (!fits(n, seal_room(seal, p)))
 			return NULL;
-		seal_write(seal, p, n, key, true);
-		if (deep)
-			seal->by->made = caller;
+		seal_write(seal, p, n, key, caller, deep, true);
 		return p;
 	}
 	if (seal && n > seal_room(seal, p))
@@ -292,19 +273,6 @@ static void *sealed_resize(void *p, size_t n, const void *caller)
 
 /* -- at the end of the process */
 
-/* Of a block of a slab, in use or not: is all as it should be? */
-static bool seal_good(void *p, size_t size)
-{
-	const struct seal *seal = seal_of(p, size, DEEP);
-	uint64_t key = seal_key(p);
-
-	return seal_unused(seal, p) ?
-		       seal_untouched(seal, p, key,
-				      poison_steps_of(seal_room(seal, p)),
-				      DEEP) :
-		       seal_whole(seal, p, key, DEEP);
-}
-
 /* Report what is not. */
 static void seal_tell(void *p)
 {
@@ -319,19 +287,17 @@ static void seal_tell(void *p)
 /* Blocks of an extent, not as they should be, up to `max`: how many. */
 static unsigned extent_bad_seals(char *p, void **bad, unsigned max)
 {
-	uint32_t word = extent_get(p), tag = pagemap_get(p);
-	size_t size = word_len(word), count = 0;
-	unsigned n = 0;
+	uint32_t word = extent_get(p);
+	const struct slab *s = tag_is_slab(pagemap_get(p)) ? slab_of(p) : NULL;
+	size_t size = s ? slab_size(s) : word_len(word);
+	unsigned n = 0, count = 0;
 
-	if (tag_is_slab(tag) && slab_of(p)->sealed) {
-		size = slab_size(slab_of(p));
-		count = slab_of(p)->carved;
-	} else if (tag == TAG_EXTENT && word & EXTENT_SEALED) {
+	if (s && s->sealed && !remote_purged(load_relaxed(&s->remote)))
+		count = s->carved;
+	else if (!s && word & EXTENT_SEALED)
 		count = (word & EXTENT_STATE) == EXTENT_USED;
-	}
 	for (; count > 0 && n < max; count--, p += size)
-		if (!(count > 1 && block_gone(slab_of(p), p)) &&
-		    !seal_good(p, size))
+		if (!(s && block_gone(s, p)) && !seal_good(p, size))
 			bad[n++] = p;
 	return n;
 }

@@ -72,21 +72,22 @@ static void slab_open(struct slab *s, struct heap *h, unsigned c)
 }
 
 /*
- * A block on a list of free ones has lost its mark. Without any it was handed
- * out, and was on the list a second time; otherwise it was written to.
+ * A block that should be free has not the mark that it should. If it was handed
+ * out, or is on another list, too, it was freed twice; else it was written to.
  */
-static struct wrong list_wrong(const struct block *b)
+static struct wrong block_wrong(const struct block *b, const char *freed)
 {
-	bool again = !b->mark || block_is_free(b); /* on another list, too */
+	bool again = b->mark == MARK_TAKEN || block_is_free(b);
 
-	return (struct wrong){ again ? DOUBLE_FREE : LIST_CORRUPTED, b,
+	return (struct wrong){ again ? freed : WRITE_TO_FREE, b,
 			       slab_size(slab_of(b)) };
 }
+#define list_wrong(b) block_wrong(b, DOUBLE_FREE)
 #define free_list_corrupt(b) list_report(list_wrong(b))
 
 /*
- * Prove a list, at the price of its marks: who is met twice has none. Its first
- * block that is not as it should be, or NULL.
+ * Prove a list, at the price of its marks: who is met twice was taken. Its
+ * first block that is not as it should be, or NULL.
  */
 static struct block *list_prove(struct block *b)
 {
@@ -95,7 +96,7 @@ static struct block *list_prove(struct block *b)
 			free_list_corrupt(b);
 			break;
 		}
-		b->mark = 0;
+		b->mark = MARK_TAKEN;
 	}
 	return b;
 }
@@ -120,7 +121,9 @@ INLINE bool slab_untouched(const struct slab *s, unsigned i, unsigned k)
 			break;
 	}
 	if (UNLIKELY(p < end))
-		list_report((struct wrong){ DOUBLE_FREE, p, size });
+		list_report(block_wrong((const struct block *)p,
+					slab_page_old(s, p) ? DOUBLE_FREE :
+							      FREE_OF_NONE));
 	return p >= end;
 }
 
