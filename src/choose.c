@@ -8,6 +8,7 @@ static void *heap_extent(struct heap *h, size_t n, size_t align, bool *zero)
 	uint32_t state = EXTENT_USED | (OPT(check) > 1 ? EXTENT_SEALED : 0);
 	void *p = stock_take(h, len, align);
 
+	*zero = false;
 	if (!p)
 		p = extent_obtain(len, align, state, zero);
 	if (!p && heap_scrape(h))
@@ -46,6 +47,7 @@ SLOW void *heap_larger(struct heap *h, unsigned c, size_t n, size_t align,
 {
 	void *p = NULL;
 
+	*zero = false;
 	for (unsigned k = c + 1; !p && k <= c + 16 && k < CLASSES; k++)
 		if (align <= GRAIN)
 			p = mag_pop(&h->mag[k], mark_salt) ?:

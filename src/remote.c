@@ -91,7 +91,8 @@ static uint64_t remote_purge(struct slab *s, const struct batch *e,
 	if (os_seal(start, len)) {
 		good = !CHECKS ||
 		       (s->carved == s->cap && slab_all_free(s, e->head, NULL));
-		if (good && os_purge(start, len))
+		/* What is in the guard is of an earlier life, and goes, too. */
+		if (good && os_purge(start, UNIT))
 			word = (uint64_t)s->cap << 32;
 		if (!os_allow(start, len))
 			return 0; /* it stays as it is */
