@@ -202,10 +202,10 @@ static void facts_before(const char *p, struct facts *f)
 SLOW void report_written(const void *p, struct facts f)
 {
 	const char *at = (const char *)p + f.damage - (f.damage > 0);
+	uint32_t was = os_look();
 
-	lock_take(&os.lock);
 	facts_before(p, &f);
-	lock_drop(&os.lock);
+	os_looked(was);
 	f.gap = (size_t)(at - f.before) - f.end;
 	report(WRITE_TO_FREE, p, f);
 }

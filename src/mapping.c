@@ -102,8 +102,8 @@ static bool mapping_unguard(struct mapping *m)
 }
 
 /*
- * The mapping whose block starts at `p`, without the lock. `claim`: take it off the page map, and it is the
- * caller's alone. So who has the lock can look at all that the map knows.
+ * The mapping whose block starts at `p`. `claim`: take it off the page map, and
+ * it is the caller's alone; who has the lock can look at all that the map knows.
  */
 static struct mapping *mapping_find(void *p, bool claim)
 {
@@ -222,7 +222,7 @@ static struct mapping *mapping_remap(struct mapping *m, size_t len)
 	return m;
 }
 
-/* A mapping that was taken from the cache grows to `len` bytes, or goes back. */
+/* A mapping that was taken from the cache grows to `len` bytes, or goes. */
 static struct mapping *mapping_extend(struct mapping *m, size_t len)
 {
 	struct mapping *to;

@@ -72,7 +72,7 @@ static void *os_memory(long ret)
 	return os_failed(ret) ? NULL : (void *)ret;
 }
 
-/* `len` bytes of zeroed memory, a multiple of the page size; at `p`, if free. */
+/* `len` bytes of zeroed memory, in whole pages; at `p`, if that is free. */
 static void *os_map_flagged(const void *p, size_t len, int flags)
 {
 	TALLY(mmap);

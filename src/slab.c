@@ -135,7 +135,7 @@ INLINE uint32_t block_header_page(const struct block *b)
 
 /*
  * A block that was given back: nobody wrote to it since. Without a mark is also
- * one whose page a vanished thread was about to fill when this child was forked.
+ * one whose page a thread was filling that this child of a fork has not.
  */
 INLINE bool block_unused(const struct slab *s, const struct block *b)
 {
