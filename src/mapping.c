@@ -103,7 +103,7 @@ static bool mapping_unguard(struct mapping *m)
 
 /*
  * The mapping whose block starts at `p`. `claim`: take it off the page map, and
- * it is the caller's alone; who has the lock can look at all that the map knows.
+ * it is the caller's alone; who has the lock can look at all the map knows.
  */
 static struct mapping *mapping_find(void *p, bool claim)
 {
