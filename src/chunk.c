@@ -51,10 +51,9 @@ static bool mapping_unmap(const struct mapping *m)
 /* The same with a range, if it is one. */
 static void range_unmap(char *p, size_t len)
 {
-	struct mapping m = { .span.len = len, .base = p, .split = true };
-
 	if (len)
-		mapping_unmap(&m);
+		mapping_unmap(&(struct mapping){
+			.span.len = len, .base = p, .split = true });
 }
 
 /* What leaves the cache: a mapping, or an extent. */
