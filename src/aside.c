@@ -31,9 +31,13 @@ static void *aside_alloc(size_t n, size_t align, bool *zero)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (slack)
-		head += round_up((uintptr_t)base + head, align) -
+	if (slack) { /* the header is in the first page, as in any */
+		slack = round_up((uintptr_t)base + head, align) -
 			((uintptr_t)base + head);
+		os_unmap(base, slack);
+		base += slack;
+		n -= slack;
+	}
 	m = mapping_header(base + head);
 	*m = (struct mapping){ .span.len = n,
 			       .base = base,

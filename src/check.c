@@ -220,7 +220,7 @@ SLOW void list_report(struct wrong w)
 		f = tag_is_slab(tag) && class_has(tag_class(tag), w.p) ?
 			    seal_facts(seal_at(w.p, tag), w.p) :
 			    (struct facts){ .size = 0 };
-	if (strncmp(w.what, WRITE_TO_FREE, sizeof(WRITE_TO_FREE)) == 0)
+	if (w.what == WRITE_TO_FREE)
 		report_written(w.p, f);
 	else
 		report(w.what, w.p, f);

@@ -45,6 +45,20 @@ static void *hidden_new(const char *name, const void *caller)
 #define hidden_new(name, caller) ((void)(name), NULL)
 #endif
 
+/* There is no way to go on. */
+SLOW _Noreturn void die(const char *what, const void *p)
+{
+	static const uint64_t standard[4]; /* SIG_DFL for the kernel */
+	static bool before;
+
+	report_only = false;
+	if (before) /* the program's handler came here again, and would */
+		os_call(SYS_rt_sigaction, SIGABRT, standard, 0, 8);
+	before = true;
+	report(what, p, (struct facts){ 0 });
+	abort();
+}
+
 /* Memory is out: run the handler for as long as there is one, else throw. */
 SLOW void *new_slow(size_t n, size_t align, const char *name,
 		    const void *caller)

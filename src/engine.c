@@ -469,8 +469,7 @@ static void check_seals(const struct heap *h)
 }
 
 /* As the library that is initialised first, ours comes before glibc's own. */
-__attribute__((constructor)) static void process_start(int argc, char **argv,
-						       char **envp)
+static void process_start(int argc, char **argv, char **envp)
 {
 	(void)argc, (void)argv, (void)envp;
 #ifdef __GLIBC__
@@ -479,6 +478,10 @@ __attribute__((constructor)) static void process_start(int argc, char **argv,
 	engine_init();
 	watch_fork();
 }
+
+/* Not by an attribute: -flto would leave out what glibc hands over. */
+static void (*started)(int argc, char **argv, char **envp)
+	__attribute__((used, section(".init_array"))) = process_start;
 
 /* Also when the library is unloaded: nobody may call into it after that. */
 __attribute__((destructor)) static void process_end(void)

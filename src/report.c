@@ -6,11 +6,11 @@
  */
 #define DOUBLE_FREE "double free"
 #define FREE_OF_NONE "free of unallocated pointer"
-#define WRITE_TO_FREE "write to free memory"
 #define LIST_CORRUPTED "free list corrupted"
 #define BUFFER_OVERFLOW "buffer overflow"
 #define OUT_OF_BOUNDS "out-of-bounds write"
 #define SIZE_MISMATCH "size mismatch"
+static const char WRITE_TO_FREE[] = "write to free memory"; /* by address */
 
 /* What else is known; what is not is 0. */
 struct facts {
@@ -147,17 +147,3 @@ struct wrong {
 /* See check.c. */
 static void list_report(struct wrong w);
 static void report_written(const void *p, struct facts f);
-
-/* There is no way to go on. */
-SLOW _Noreturn void die(const char *what, const void *p)
-{
-	static const uint64_t standard[4]; /* SIG_DFL for the kernel */
-	static bool before;
-
-	report_only = false;
-	if (before) /* the program's handler came here again, and would */
-		os_call(SYS_rt_sigaction, SIGABRT, standard, 0, 8);
-	before = true;
-	report(what, p, (struct facts){ 0 });
-	abort();
-}

@@ -393,7 +393,7 @@ static void stuck(void)
 			run_rounds(4);
 			size = (ssize_t)test_status("VmSize:") - size;
 		}
-		CHECKF(size < (ssize_t)(47 * MIB), "%zd more", size);
+		CHECKF(size < (ssize_t)(64 * MIB), "%zd more", size);
 		_exit(0);
 	}
 	judge(code, plan->nulls[0], plan->grown, "munmap refused for ever");

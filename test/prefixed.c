@@ -67,7 +67,7 @@ static unsigned reports;
 static void range_add(uintptr_t start, size_t len)
 {
 	if (range_count >= sizeof(ranges) / sizeof(*ranges))
-		die("too many mappings", NULL);
+		abort(); /* too many mappings */
 	ranges[range_count++] = (struct range){ start, start + len };
 }
 
