@@ -250,6 +250,10 @@ static void *engine_alloc(size_t n, size_t align, bool *zero)
 
 static void engine_free(void *p, const void *caller)
 {
+	uint32_t tag = pagemap_get(p);
+
+	if (tag_is_slab(tag) && heap_free_quick(p, tag))
+		return;
 	if (UNLIKELY(!engine_enter())) {
 		aside_free(p);
 		return;

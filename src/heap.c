@@ -396,17 +396,44 @@ static void *heap_refill(struct heap *h, unsigned c, bool *zero)
 	return list;
 }
 
-/* Free a block of a slab, without a look at the line that its owner writes. */
+/* No block of a slab of that tag, by all but the line that its owner writes. */
+INLINE bool heap_has_not(void *p, uint32_t tag)
+{
+	const struct class *k = tag_class(tag);
+
+	return WRONG(
+		(uint16_t)(uintptr_t)p * k->recip >= k->limit ||
+		block_is_free(p) ||
+		(((struct block *)p)->mark == MARK_UNUSED && !class_has(k, p)));
+}
+
+/* What goes into a batch of this thread is its own so far: most of the time. */
+INLINE bool heap_free_quick(void *p, uint32_t tag)
+{
+	struct heap *h = tls.me;
+	struct slab *s = slab_of(p);
+	struct batch *e;
+	bool done;
+
+	if (UNLIKELY(h == STUB || tls.inside != OUTSIDE))
+		return false;
+	quick_begin();
+	e = batch_for(h, s);
+	done = batch_takes(e, s) && e->tag == tag && !heap_has_not(p, tag) &&
+	       !slab_lost(s);
+	if (done)
+		batch_add(e, s, tag, p);
+	quick_end();
+	return done;
+}
+
+/* Free a block of a slab. */
 NOINLINE void heap_free(struct heap *h, void *p, uint32_t tag)
 {
 	unsigned c = (tag & TAG_CLASS_MAX) / GRAIN;
-	const struct class *k = &classes[c];
 	struct slab *s = slab_of(p);
 
-	if (WRONG((uint16_t)(uintptr_t)p * k->recip >= k->limit ||
-		  block_is_free(p) ||
-		  (((struct block *)p)->mark == MARK_UNUSED &&
-		   !class_has(k, p)))) {
+	if (heap_has_not(p, tag)) {
 		misused(p, USE_FREE);
 	} else if (!h) {
 		remote_free_alone(s, p);

@@ -193,27 +193,46 @@ static void remote_flush(struct heap *h)
 			remote_send(h, e);
 }
 
+INLINE struct batch *batch_for(struct heap *h, const struct slab *s)
+{
+	size_t i = ((uintptr_t)s / sizeof(*s)) ^ ((uintptr_t)s >> CHUNK_SHIFT);
+
+	return &h->batch[i % BATCHES];
+}
+
+/* A checked block of a foreign slab; true: its batch is to be sent. */
+INLINE bool batch_add(struct batch *e, struct slab *s, uint32_t tag,
+		      struct block *b)
+{
+	if (e->slab != s)
+		*e = (struct batch){ s, b, b, 0, tag };
+	block_link(b, e->head);
+	e->head = b;
+	e->count++;
+	return e->count >= BATCH_BLOCKS ||
+	       e->count * tag_class(tag)->size >= BATCH_BYTES;
+}
+
+/* Is there a batch that takes one more, and is not sent for it? */
+INLINE bool batch_takes(const struct batch *e, const struct slab *s)
+{
+	return e->slab == s && e->count + 1 < BATCH_BLOCKS &&
+	       (e->count + 1) * tag_class(e->tag)->size < BATCH_BYTES;
+}
+
 /* Free a checked block of a foreign slab, whose tag that is. */
 static void remote_free(struct heap *h, struct slab *s, uint32_t tag,
 			struct block *b)
 {
-	size_t size = tag_class(tag)->size;
-	size_t i = ((uintptr_t)s / sizeof(*s)) ^ ((uintptr_t)s >> CHUNK_SHIFT);
-	struct batch *e = &h->batch[i % BATCHES];
+	struct batch *e = batch_for(h, s);
 
 	if (UNLIKELY(slab_lost(s))) {
 		remote_free_alone(s, b);
 		return;
 	}
-	if (e->slab != s) {
-		if (e->slab)
-			remote_send(h, e);
-		*e = (struct batch){ s, b, b, 0, tag };
-	}
-	block_link(b, e->head);
-	e->head = b;
-	e->count++;
-	if (e->count >= BATCH_BLOCKS || e->count * size >= BATCH_BYTES)
+	if (e->slab && e->slab != s)
+		remote_send(h, e);
+	if (batch_add(e, s, tag, b))
 		remote_send(h, e);
 }
 
