@@ -284,9 +284,15 @@ SLOW bool enter_later(uint32_t as, uint32_t from)
 	}
 	in_order();
 	tls.inside = (uint8_t)as;
-	if (load_relaxed(&forks) & FORKS_ASIDE)
-		heap_catch_up();
 	return true;
+}
+
+/* Not in the midst of a free, whose slab that may give back. */
+SLOW bool enter_caught_up(bool entered)
+{
+	if (entered && load_relaxed(&forks) & FORKS_ASIDE)
+		heap_catch_up();
+	return entered;
 }
 
 /*
@@ -296,11 +302,12 @@ SLOW bool enter_later(uint32_t as, uint32_t from)
  */
 SLOW bool enter_from(uint32_t from)
 {
-	struct heap *h = tls.me;
 	uint32_t as = INSIDE;
+	struct heap *h;
 
 	if (tls.inside > from && !jumped_out())
 		return false;
+	h = tls.me; /* not before: jumped_out may give it back */
 	quick_begin();
 	if (h != STUB) {
 		as |= INSIDE_FAST;
@@ -334,7 +341,7 @@ INLINE bool enter(void)
 	struct heap *h = tls.me;
 
 	if (UNLIKELY(h == STUB || tls.inside != OUTSIDE))
-		return enter_from(OUTSIDE);
+		return enter_caught_up(enter_from(OUTSIDE));
 	tls.within = (uint32_t)stack_here();
 	tls.inside = INSIDE | INSIDE_FAST;
 	in_order();
@@ -344,7 +351,7 @@ INLINE bool enter(void)
 	__atomic_exchange_n(&h->busy, 1, __ATOMIC_SEQ_CST);
 	if (LIKELY(!__atomic_load_n(&forks, __ATOMIC_SEQ_CST)))
 		return true;
-	return enter_later(INSIDE | INSIDE_FAST, OUTSIDE);
+	return enter_caught_up(enter_later(INSIDE | INSIDE_FAST, OUTSIDE));
 }
 
 INLINE void leave(void)

@@ -5,6 +5,9 @@
  * exit parks the whole heap, in constant time; to allocate after that borrows
  * one for the call. No heap is ever unmapped: foreign frees may look at it.
  */
+#define STACK_MOST ((uintptr_t)1 << 28)
+/* Between enter and jumped_out; a handler or debugger leaves more. */
+#define OWN_FRAMES 256
 #define REAP_MIN 32 /* heaps, before lost ones are looked for */
 
 static pthread_key_t exit_key;
@@ -148,15 +151,30 @@ static void watch_exit(struct heap *h)
  */
 SLOW bool jumped_out(void)
 {
+	bool first = os_tid() == os_pid();
+	uintptr_t top = first ? getauxval(AT_RANDOM) : (uintptr_t)&tls;
+	uintptr_t depth = top - stack_here();
+	uint32_t was = (uint32_t)top - tls.within;
 	stack_t s = { .ss_flags = SS_ONSTACK };
+	struct heap *h = heap_own();
 
-	if ((int32_t)((uint32_t)stack_here() - tls.within) < 0 ||
-	    lock_mine(&os.lock) || lock_mine(&heaps.lock) ||
+	/* Both on the thread's own stack, SS_AUTODISARM or not. */
+	if (depth >= STACK_MOST || was >= STACK_MOST ||
+	    depth > was + OWN_FRAMES || lock_mine(&os.lock) ||
+	    lock_mine(&heaps.lock) ||
 	    os_failed(os_call(SYS_sigaltstack, NULL, &s)) ||
 	    s.ss_flags & SS_ONSTACK)
 		return false;
-	if (tls.inside & INSIDE)
+	if (tls.inside & INSIDE_STRAY) {
 		leave();
+	} else if (h != STUB && h != DEAD) {
+		store_relaxed(&h->waits, NULL);
+		store_release(&h->busy, 0);
+		if (!tracing && !config.slow) {
+			tls.me = h;
+			tls.mine = STUB;
+		}
+	}
 	tls.inside = OUTSIDE;
 	return true;
 }
