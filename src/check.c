@@ -126,13 +126,16 @@ static struct place place_of(const char *p)
 }
 
 /* No block was ever handed out there, as far as is known. */
-static bool place_fresh(const struct place *at)
+static bool place_fresh(const struct place *at, const char *p)
 {
 	const struct slab *s = slab_of(at->start);
 
 	if (at->seal)
 		return !at->seal->word &&
 		       !remote_purged(load_relaxed(&s->remote));
+	if (pagemap_get(at->start) == TAG_EXTENT)
+		return !at->used && !pages_mark(chunk_of(p)->had, page_of(p),
+						page_of(p) + 1, PAGES_COUNT);
 	return !at->used && !s->holes && !slab_page_old(s, at->start);
 }
 
@@ -149,10 +152,12 @@ static enum fault fault_of(const char *p, uint32_t tag, struct facts *facts)
 		return crooked ? MISALIGNED : INTERIOR;
 	}
 	at = place_of(p);
+	if (!crooked && !at.used && place_fresh(&at, p))
+		return UNUSED;
 	if (!crooked && (tag_is_slab(tag) ? p == at.start : !at.used)) {
 		if (p == at.start && at.seal)
 			*facts = seal_facts(at.seal, p);
-		return tag_is_slab(tag) && place_fresh(&at) ? UNUSED : FREED;
+		return place_fresh(&at, p) ? UNUSED : FREED;
 	}
 	if (at.used || tag_is_slab(tag))
 		*facts = (struct facts){ .start = at.start, .size = at.size };

@@ -21,7 +21,8 @@ static void *heap_extent(struct heap *h, size_t n, size_t align, bool *zero)
 /* An extent or a mapping; when a limit leaves none of these, the other. */
 static void *heap_large(struct heap *h, size_t n, size_t align, bool *zero)
 {
-	bool extent = align <= UNIT && n <= EXTENT_MAX;
+	size_t most = load_relaxed(&altered) ? RENEW_MIN : EXTENT_MAX;
+	bool extent = align <= UNIT && n <= most;
 	void *p = extent ? heap_extent(h, n, align, zero) :
 			   mapping_alloc(n, align, false, zero);
 

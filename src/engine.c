@@ -160,7 +160,9 @@ static void *engine_shrink(void *p, size_t n, size_t size)
 		purge_tail(p, n, size);
 		return p;
 	}
-	if (tag == TAG_EXTENT && n + config.tail > SLAB_MAX) {
+	/* What the program may have altered goes as a whole. */
+	if (tag == TAG_EXTENT && n + config.tail > SLAB_MAX &&
+	    !(size >= RENEW_MIN && load_relaxed(&altered))) {
 		if (extent_resize(p, n + config.tail))
 			return p;
 		misused(p, USE_REALLOC); /* somebody freed it meanwhile */

@@ -156,13 +156,13 @@ INLINE size_t bits_count(uint64_t x)
 enum marking { PAGES_COUNT, PAGES_DIRTY, PAGES_CLEAN };
 
 /* How many of the pages of a chunk have any; and what they are to have. */
-static size_t dirty_mark(struct chunk *c, size_t from, size_t to,
+static size_t pages_mark(uint64_t *set, size_t from, size_t to,
 			 enum marking how)
 {
 	size_t n = 0;
 
 	for (size_t i = from / 64; i * 64 < to; i++) {
-		uint64_t *word = &c->dirty[i], bits = ~(uint64_t)0;
+		uint64_t *word = &set[i], bits = ~(uint64_t)0;
 
 		bits <<= from > i * 64 ? from - i * 64 : 0;
 		bits &= ~(uint64_t)0 >>
@@ -193,6 +193,7 @@ static void dirty_unit_set(const char *p, uint16_t pages)
 
 	*word &= ~((uint64_t)UINT16_MAX << at);
 	*word |= (uint64_t)pages << at;
+	chunk_of(p)->had[page_of(p) / 64] |= (uint64_t)pages << at;
 }
 
 /* The same of whole pages of the kernel in a range. */
@@ -203,7 +204,7 @@ static size_t dirty_inside(const char *p, size_t len, enum marking how)
 	size_t to = ((size_t)(p - c) + len) / page_size * page_size >>
 		    PAGE_SHIFT;
 
-	return from < to ? dirty_mark(chunk_of(p), from, to, how) : 0;
+	return from < to ? pages_mark(chunk_of(p)->dirty, from, to, how) : 0;
 }
 
 /* A range is the user's: all that it has a part of may get contents. */
@@ -211,7 +212,10 @@ static void extent_soil(const char *p, size_t len)
 {
 	size_t end = (size_t)(p - (char *)chunk_of(p)) + len + PAGE - 1;
 
-	dirty_mark(chunk_of(p), page_of(p), end >> PAGE_SHIFT, PAGES_DIRTY);
+	pages_mark(chunk_of(p)->dirty, page_of(p), end >> PAGE_SHIFT,
+		   PAGES_DIRTY);
+	pages_mark(chunk_of(p)->had, page_of(p), end >> PAGE_SHIFT,
+		   PAGES_DIRTY);
 }
 
 /* -- free extents */

@@ -370,6 +370,9 @@ static bool trap_close(const struct mapping *m)
 {
 	size_t len = m->span.len - 2 * page_size;
 
+	/* What the program locked it may not have so much of. */
+	if (load_relaxed(&altered))
+		os_call(SYS_munlock, m->base, m->span.len);
 	if (len && !os_forbid(trap_body(m), len))
 		return false;
 	if (len > page_size)

@@ -96,7 +96,8 @@ static void opt_path(const struct option *o, const char *text)
 static void opt_unknown(const char *entry, size_t len)
 {
 	const char *best = NULL;
-	size_t least = SIZE_MAX;
+	size_t least = SIZE_MAX, i;
+	char name[48];
 
 	for (const struct option *o = options; o < OPTIONS_END; o++) {
 		const char *a = entry, *a_end = a + len;
@@ -112,7 +113,11 @@ static void opt_unknown(const char *entry, size_t len)
 			best = o->name;
 		}
 	}
-	log_say("allocator: '%.40s' is no option; the nearest is %s", entry,
+	/* What it is set to may be nobody's business. */
+	for (i = 0; i < len && i < sizeof(name) - 1; i++)
+		name[i] = entry[i];
+	name[i] = '\0';
+	log_say("allocator: '%.40s' is no option; the nearest is %s", name,
 		best);
 }
 

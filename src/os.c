@@ -120,14 +120,18 @@ static bool altered; /* the program may have altered blocks; relaxed */
 
 /*
  * Did it alter memory that we had as a whole, and unlike what it starts with?
- * Then that is of several VMAs, and to make it endless is not just refused.
+ * Then that is of several VMAs, and to make it endless is not just refused;
+ * where mremap is forbidden nobody knows.
  */
 static bool os_altered(void *p, size_t len)
 {
+	long ret;
+
 	if (!load_relaxed(&altered))
 		return false;
 	TALLY(mremap);
-	return os_call(SYS_mremap, p, len, len + ((size_t)1 << 46)) == -EFAULT;
+	ret = os_call(SYS_mremap, p, len, len + ((size_t)1 << 46));
+	return ret != -ENOMEM && ret != -EAGAIN;
 }
 
 /* Is the page at `p` mapped? */
