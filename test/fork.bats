@@ -98,6 +98,10 @@ first()
 	levels crash_report
 }
 
+@test "fork: a child of a child takes over what two threads had" {
+	levels grandchild
+}
+
 @test "handler: of a fault under a lock, which allocates and forks" {
 	levels crash_fault
 }

@@ -826,7 +826,92 @@ static void debugger(void)
 }
 #endif
 
+/* -- a child of a child, which takes over a slab for the second time */
+
+enum { OLD_SIZE = 6000, OLD_BLOCKS = 3 };
+
+static char *old_block[OLD_BLOCKS];
+static pthread_barrier_t turn;
+
+static char *old_size(void)
+{
+	char *p = malloc(OLD_SIZE);
+
+	CHECK(p && malloc_usable_size(p) >= OLD_SIZE);
+	return memset(p, 1, OLD_SIZE);
+}
+
+/* The slab is not carved to its end when this is gone. */
+static void *first_owner(void *arg)
+{
+	for (int i = 0; i < OLD_BLOCKS; i++)
+		old_block[i] = old_size();
+	pthread_barrier_wait(&turn);
+	pause();
+	return arg;
+}
+
+/* The slab is its, and what others have freed of it goes back. */
+static void *second_owner(void *arg)
+{
+	char *volatile p = malloc(1);
+
+	free(p);
+	pthread_barrier_wait(&turn);
+	pthread_barrier_wait(&turn);
+	malloc_trim(0);
+	pthread_barrier_wait(&turn);
+	pause();
+	return arg;
+}
+
+/* Nothing is carved where pages were given back. */
+static void *third_owner(void *arg)
+{
+	char *p[20];
+
+	for (int i = 0; i < 20; i++)
+		p[i] = old_size();
+	for (int i = 0; i < 20; i++)
+		free(p[i]);
+	return arg;
+}
+
+static void owned_by(void *owner(void *arg))
+{
+	pthread_t thread;
+
+	pthread_barrier_init(&turn, NULL, 2);
+	CHECK(pthread_create(&thread, NULL, owner, NULL) == 0);
+	if (owner == third_owner)
+		pthread_join(thread, NULL);
+	else
+		pthread_barrier_wait(&turn);
+}
+
+static void grandchild(void)
+{
+	pid_t pid;
+
+	owned_by(first_owner);
+	free(old_block[1]); /* it waits in a batch of this thread */
+	pid = fork();
+	if (pid) {
+		CHECK(test_wait(pid) == 0);
+		return;
+	}
+	owned_by(second_owner);
+	free(old_block[2]);
+	pthread_barrier_wait(&turn);
+	pthread_barrier_wait(&turn);
+	pid = fork();
+	if (!pid)
+		owned_by(third_owner);
+	_exit(pid ? test_wait(pid) : 0);
+}
+
 static const struct test tests[] = {
+	{ "grandchild", grandchild },
 	{ "mutexes", mutexes },
 	{ "workers", workers },
 	{ "price", price },
