@@ -225,6 +225,10 @@ SLOW void list_report(struct wrong w)
 		f = tag_is_slab(tag) && class_has(tag_class(tag), w.p) ?
 			    seal_facts(seal_at(w.p, tag), w.p) :
 			    (struct facts){ .size = 0 };
+	/* Who was handed out has the seal of a live block. */
+	if (f.known && w.what == DOUBLE_FREE &&
+	    seal_is_free(seal_at(w.p, tag), w.p))
+		w.what = WRITE_TO_FREE;
 	if (w.what == WRITE_TO_FREE)
 		report_written(w.p, f);
 	else

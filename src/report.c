@@ -4,13 +4,14 @@
  * With ALLOC_ABORT=0 a call without a live block is ignored, and memory of
  * which it is not certain that it is free is never used again.
  */
-#define DOUBLE_FREE "double free"
 #define FREE_OF_NONE "free of unallocated pointer"
 #define LIST_CORRUPTED "free list corrupted"
 #define BUFFER_OVERFLOW "buffer overflow"
 #define OUT_OF_BOUNDS "out-of-bounds write"
 #define SIZE_MISMATCH "size mismatch"
-static const char WRITE_TO_FREE[] = "write to free memory"; /* by address */
+/* These two are told apart by their address. */
+static const char WRITE_TO_FREE[] = "write to free memory";
+static const char DOUBLE_FREE[] = "double free";
 
 /* What else is known; what is not is 0. */
 struct facts {
