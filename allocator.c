@@ -50,6 +50,7 @@
 #include "src/trace.c"
 #include "src/thread.c"
 #include "src/engine.c"
+#include "src/process.c"
 #include "src/stat.c"
 #include "src/altered.c"
 #include "src/api.c"

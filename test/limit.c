@@ -185,7 +185,9 @@ static int as_new(char *p, size_t n, const char *flag)
 	return good;
 }
 
-static void alter_and_free(const struct alteration *a, size_t n, int part)
+/* With `cut` realloc gives the altered end back. */
+static void alter_and_free(const struct alteration *a, size_t n, int part,
+			   int cut)
 {
 	static char *old[8], *new[8];
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), i, len;
@@ -205,8 +207,11 @@ static void alter_and_free(const struct alteration *a, size_t n, int part)
 			break;
 		}
 	}
-	for (i = 0; i < COUNT(old); i++)
-		free(old[i]);
+	for (i = 0; i < COUNT(old); i++) {
+		old[i] = cut ? realloc(old[i], 20000) : old[i];
+		free(cut ? NULL : old[i]);
+	}
+	n = cut ? 30000 : n;
 	for (i = 0; i < COUNT(new); i++) {
 		new[i] = malloc(n);
 		CHECKF(new[i] && as_new(new[i], n, a->flag),
@@ -215,6 +220,8 @@ static void alter_and_free(const struct alteration *a, size_t n, int part)
 	}
 	for (i = 0; i < COUNT(new); i++)
 		free(new[i]);
+	for (i = 0; i < COUNT(old); i++)
+		free(cut ? old[i] : NULL);
 }
 
 /* What became of a block in its life is not passed on to the next. */
@@ -226,7 +233,9 @@ static void altered(void)
 	for (i = 0; i < COUNT(sizes); i++)
 		for (k = 0; k < rounds * COUNT(alterations); k++)
 			alter_and_free(&alterations[k % COUNT(alterations)],
-				       sizes[i], k % 2);
+				       sizes[i], k % 2, 0);
+	for (k = 0; k < COUNT(alterations); k++)
+		alter_and_free(&alterations[k], 200000, 1, 1);
 }
 
 /* Only starts, for the shell to try under its limits */
