@@ -23,7 +23,7 @@ static bool malloc_ours(void)
 	return ours;
 }
 
-__attribute__((constructor)) static void bind_tell(void)
+static void bind_tell(void)
 {
 	struct line l = { .len = 0 };
 

@@ -134,8 +134,7 @@ static bool place_fresh(const struct place *at, const char *p)
 		return !at->seal->word &&
 		       !remote_purged(load_relaxed(&s->remote));
 	if (pagemap_get(at->start) == TAG_EXTENT)
-		return !at->used && !pages_mark(chunk_of(p)->had, page_of(p),
-						page_of(p) + 1, PAGES_COUNT);
+		return !at->used && !page_had(p);
 	return !at->used && !s->holes && !slab_page_old(s, at->start);
 }
 

@@ -115,8 +115,10 @@ static bool victim_release(const struct victim *v)
 	done = v->map ? mapping_unmap(v->map) : os_purge(p, len);
 	lock_take(&os.lock);
 	if (!v->map) {
-		if (done)
+		if (done) {
+			dirty_had(chunk_of(p));
 			dirty_inside(p, len, PAGES_CLEAN);
+		}
 		extent_release(v->start, v->len);
 	}
 	return done;
@@ -169,6 +171,7 @@ static void chunk_unmap(struct chunk *c)
 	/* If the kernel can't: keep it for later. */
 	if (os_unmap(c, c->len))
 		return;
+	dirty_had(c);
 	if (os_purge((char *)c + UNIT, c->len - UNIT))
 		memset(c->dirty, 0, sizeof(c->dirty));
 	chunk_add(c);

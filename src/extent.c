@@ -156,13 +156,13 @@ INLINE size_t bits_count(uint64_t x)
 enum marking { PAGES_COUNT, PAGES_DIRTY, PAGES_CLEAN };
 
 /* How many of the pages of a chunk have any; and what they are to have. */
-static size_t pages_mark(uint64_t *set, size_t from, size_t to,
+static size_t dirty_mark(struct chunk *c, size_t from, size_t to,
 			 enum marking how)
 {
 	size_t n = 0;
 
 	for (size_t i = from / 64; i * 64 < to; i++) {
-		uint64_t *word = &set[i], bits = ~(uint64_t)0;
+		uint64_t *word = &c->dirty[i], bits = ~(uint64_t)0;
 
 		bits <<= from > i * 64 ? from - i * 64 : 0;
 		bits &= ~(uint64_t)0 >>
@@ -186,14 +186,30 @@ static uint16_t dirty_unit(const char *p)
 	return (uint16_t)(chunk_of(p)->dirty[i / 64] >> i % 64);
 }
 
+/* They are going to be clean; but that they were not is remembered. */
+static void dirty_had(struct chunk *c)
+{
+	for (size_t i = 0; i < CHUNK_PAGES / 64; i++)
+		c->had[i] |= c->dirty[i];
+}
+
+/* Had the page at `p` ever a block? */
+static bool page_had(const char *p)
+{
+	const struct chunk *c = chunk_of(p);
+	size_t i = page_of(p);
+
+	return (c->had[i / 64] | c->dirty[i / 64]) >> i % 64 & 1;
+}
+
 static void dirty_unit_set(const char *p, uint16_t pages)
 {
 	uint64_t *word = &chunk_of(p)->dirty[page_of(p) / 64];
 	size_t at = page_of(p) % 64;
 
+	chunk_of(p)->had[page_of(p) / 64] |= *word;
 	*word &= ~((uint64_t)UINT16_MAX << at);
 	*word |= (uint64_t)pages << at;
-	chunk_of(p)->had[page_of(p) / 64] |= (uint64_t)pages << at;
 }
 
 /* The same of whole pages of the kernel in a range. */
@@ -204,7 +220,7 @@ static size_t dirty_inside(const char *p, size_t len, enum marking how)
 	size_t to = ((size_t)(p - c) + len) / page_size * page_size >>
 		    PAGE_SHIFT;
 
-	return from < to ? pages_mark(chunk_of(p)->dirty, from, to, how) : 0;
+	return from < to ? dirty_mark(chunk_of(p), from, to, how) : 0;
 }
 
 /* A range is the user's: all that it has a part of may get contents. */
@@ -212,10 +228,7 @@ static void extent_soil(const char *p, size_t len)
 {
 	size_t end = (size_t)(p - (char *)chunk_of(p)) + len + PAGE - 1;
 
-	pages_mark(chunk_of(p)->dirty, page_of(p), end >> PAGE_SHIFT,
-		   PAGES_DIRTY);
-	pages_mark(chunk_of(p)->had, page_of(p), end >> PAGE_SHIFT,
-		   PAGES_DIRTY);
+	dirty_mark(chunk_of(p), page_of(p), end >> PAGE_SHIFT, PAGES_DIRTY);
 }
 
 /* -- free extents */

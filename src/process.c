@@ -70,6 +70,7 @@ static void process_start(int argc, char **argv, char **envp)
 #endif
 	engine_init();
 	watch_fork();
+	bind_tell();
 }
 
 /* Not by an attribute: -flto would leave out what glibc hands over. */

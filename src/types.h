@@ -73,7 +73,7 @@ struct chunk {
 	/* The last node is that of fresh memory, so near is what it needs. */
 	uint64_t starts[CHUNK_PAGES / 64]; /* where any extent does */
 	uint64_t dirty[CHUNK_PAGES / 64];  /* pages with old contents */
-	uint64_t had[CHUNK_PAGES / 64];    /* pages that ever had a block */
+	uint64_t had[CHUNK_PAGES / 64];    /* pages that once were dirty */
 	struct chunk *next, *prev;
 	size_t len; /* a limit may have left less than CHUNK */
 	bool huge;  /* of huge pages: for slabs only */
