@@ -7,7 +7,6 @@
  * whose RUNPATH and namespace count: it is jumped to. Code that is compiled for
  * a program, which may be static, is without.
  */
-
 /*
  * The library may be there, but behind libc or another malloc. What the name
  * is bound to does not tell: that may be an entry of the program's PLT.

@@ -84,8 +84,8 @@ static void pages_purge(char *start, uint32_t pages)
 	}
 }
 
-/* What others freed joins the list of a partial slab. */
-static void slab_join(struct slab *s)
+/* What others freed joins the list of a slab; false: there is nothing. */
+static bool slab_join(struct slab *s)
 {
 	uint64_t word = load_relaxed(&s->remote);
 	struct block *first, *last;
@@ -93,15 +93,16 @@ static void slab_join(struct slab *s)
 	do {
 		first = last = remote_head(s, word);
 		if (!first)
-			return;
+			return false;
 	} while (!cas(&s->remote, &word, word & PARKED));
-	s->nfree += (uint16_t)remote_count(word);
 	for (unsigned n = remote_count(word);
-	     --n && block_is_free(last) && last->next;)
+	     s->list && --n && block_is_free(last) && last->next;)
 		last = last->next;
-	if (block_is_free(last)) /* or who looks at the list will tell */
+	if (s->list && block_is_free(last)) /* or who looks at it will tell */
 		block_link(last, s->list);
+	s->nfree += (uint16_t)remote_count(word);
 	s->list = first;
+	return true;
 }
 
 /*

@@ -1,7 +1,6 @@
 /*
  * process.c - the start of the process, and its end: what is looked at then.
  */
-
 /*
  * A second free may lie unseen in a magazine or a batch. Is each list of this
  * thread as long as it should be? If one is longer, find what is on it twice.

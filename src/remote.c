@@ -262,15 +262,7 @@ static struct block *remote_take(struct slab *s, uint64_t word, unsigned *n)
  */
 static void remote_adopt(struct slab *s)
 {
-	uint64_t word = load_relaxed(&s->remote);
-
-	do {
-		if (!remote_head(s, word))
-			return;
-	} while (!cas(&s->remote, &word, word & PARKED));
-	s->list = remote_head(s, word);
-	s->nfree = (uint16_t)remote_count(word);
-	if (s->nfree >= s->trigger)
+	if (slab_join(s) && s->nfree >= s->trigger)
 		slab_event(s);
 }
 
