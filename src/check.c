@@ -130,12 +130,12 @@ static bool place_fresh(const struct place *at, const char *p)
 {
 	const struct slab *s = slab_of(at->start);
 
-	if (at->seal)
-		return !at->seal->word &&
-		       !remote_purged(load_relaxed(&s->remote));
-	if (pagemap_get(at->start) == TAG_EXTENT)
-		return !at->used && !page_had(p);
-	return !at->used && !s->holes && !slab_page_old(s, at->start);
+	/* TAG_FREE: all of it had blocks. */
+	if (pagemap_get(p) == TAG_FREE ||
+	    (at->seal ? at->seal->word : at->used))
+		return false;
+	return pagemap_get(p) == TAG_EXTENT ? !page_had(p) :
+					      !s->holes && !page_had(at->start);
 }
 
 static enum fault fault_of(const char *p, uint32_t tag, struct facts *facts)

@@ -414,13 +414,15 @@ static void extent_return(char *p, size_t len)
 }
 
 /* Free a unit: pages of it that have contents, and that it gave back before. */
-static void unit_return(struct slab *s, uint16_t old, uint16_t holes)
+static void unit_return(struct slab *s, uint16_t had, uint16_t old,
+			uint16_t holes)
 {
 	char *p = slab_start(s);
 
 	EVENT("cache", p, UNIT);
 	pagemap_set(p, 1, TAG_EXTENT);
 	lock_take(&os.lock);
+	dirty_unit_set(p, had); /* so that it is remembered */
 	dirty_unit_set(p, old);
 	os.used += pages_bytes(holes);
 	release_unlock(p, UNIT);

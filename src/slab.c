@@ -235,9 +235,10 @@ static uint16_t slab_touched(const struct slab *s)
 /* Nothing of it is needed any more; it may have been purged. */
 static void slab_leave(struct slab *s, bool purged)
 {
-	uint32_t used = purged ? 0 : s->old | slab_touched(s);
+	uint16_t had = s->old | slab_touched(s);
+	uint32_t used = purged ? 0 : had;
 
-	unit_return(s, (uint16_t)(used & ~(uint32_t)s->holes), s->holes);
+	unit_return(s, had, (uint16_t)(used & ~(uint32_t)s->holes), s->holes);
 }
 
 /*
