@@ -124,7 +124,7 @@ first()
 		done
 	done
 	echo "microseconds a fork: $glibc with glibc, $ours"
-	[ "$ours" -le $((glibc * 3 / 2)) ] # beside other tests
+	[ "$ours" -le $((glibc * 5 / 4)) ]
 }
 
 @test "debugger: malloc is called in a process that is inside malloc" {
